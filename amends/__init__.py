@@ -1,0 +1,64 @@
+"""amends: durable sagas on supervised actors.
+
+Say what has to happen across your services and how each part is undone; amends sees that
+either all of it happens or everything that did is undone, through crashes, lost messages and
+services that are down.
+"""
+
+from amends.actors.database import sql_files
+from amends.actors.handle import Handle
+from amends.actors.handlers import handles, undoes, verifies
+from amends.actors.service import Service
+from amends.actors.system import Status, System
+from amends.protocol.errors import (
+    AmendsError,
+    HandlerError,
+    InputError,
+    JournalHeld,
+    JournalUnavailable,
+    KeyConflict,
+    Overloaded,
+    PlanError,
+    StorageError,
+    SystemStopped,
+)
+from amends.protocol.events import CancelAnswer
+from amends.protocol.messages import Done, IdempotencyKey, Refused, Unavailable
+from amends.protocol.retry import Retry
+from amends.protocol.saga import Results, Saga, pivot, retriable, step
+from amends.protocol.state import Compensated, Completed, Outcome
+
+__all__ = [
+    "AmendsError",
+    "CancelAnswer",
+    "Compensated",
+    "Completed",
+    "Done",
+    "Handle",
+    "HandlerError",
+    "IdempotencyKey",
+    "InputError",
+    "JournalHeld",
+    "JournalUnavailable",
+    "KeyConflict",
+    "Outcome",
+    "Overloaded",
+    "PlanError",
+    "Refused",
+    "Results",
+    "Retry",
+    "Saga",
+    "Service",
+    "Status",
+    "StorageError",
+    "System",
+    "SystemStopped",
+    "Unavailable",
+    "handles",
+    "pivot",
+    "retriable",
+    "sql_files",
+    "step",
+    "undoes",
+    "verifies",
+]

@@ -1,0 +1,1 @@
+"""Who acts: saga instances, services, the journal, timers, the coordinator, and the system that holds them."""

@@ -1,0 +1,446 @@
+"""The coordinator: the front door, and the keeper of the instances.
+
+It starts an instance once per key, admits no more than a limit, runs every open instance
+again after a restart, and restarts instances that fail, each with a restart intensity of its
+own: one that keeps failing is reported as stuck and tried again slowly, and the others run.
+Whether a key is known is the journal's to say. Callers' futures live in `Callers`, which
+outlives it.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from amends.actors.journal.messages import (
+    History,
+    Known,
+    ListOpen,
+    NotOpened,
+    Open,
+    Opened,
+    OpenIds,
+    Quarantine,
+    ReadBack,
+)
+from amends.actors.saga import (
+    Cancel,
+    InstanceEnded,
+    InstanceStuck,
+    InstanceUnreadable,
+    Intervene,
+    Plans,
+    SagaActor,
+    Surroundings,
+    state_of,
+)
+from amends.actors.timers import After
+from amends.protocol.errors import AmendsError, JournalUnavailable, KeyConflict, Overloaded, SystemStopped
+from amends.protocol.events import CancelAnswer, Decision
+from amends.protocol.machine import begin
+from amends.protocol.messages import SagaId
+from amends.protocol.records import Started
+from amends.protocol.saga import Plan
+from amends.protocol.state import outcome
+from amends.supervisor import telemetry
+from amends.supervisor.actor import Actor, Failed, spawn
+from amends.supervisor.intensity import RestartWindow
+from amends.supervisor.mailbox import Address, Caller, Mailbox
+from amends.supervisor.runtime import Runtime
+
+PAGE: Final = 500
+"""Instances recovered at a time."""
+
+INTENSITY: Final = 5
+PERIOD_S: Final = 30.0
+BACKOFF_S: Final = 0.05
+BACKOFF_S_MAX: Final = 2.0
+SLOW_S: Final = 60.0
+"""How often an instance that keeps failing is tried again, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Start an instance of `plan`, or find the one its key belongs to.
+
+    Attributes:
+        key: None makes one of its own.
+        data: the checked input as JSON.
+        accepted: gets the saga id once the start is on disk, or why it was refused.
+        outcome: gets the Outcome in the end.
+    """
+
+    plan: Plan
+    key: str | None
+    data: bytes
+    accepted: "Future[Any]"
+    outcome: "Future[Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class ToInstance:
+    """A Cancel or Intervene for one instance; `future` is the one inside."""
+
+    saga_id: SagaId
+    message: Cancel | Intervene
+    future: "Future[Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Accept nothing more; the future is set once no instance is open."""
+
+    future: "Future[Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class AskStatus:
+    """Set the future to a CoordinatorStatus."""
+
+    future: "Future[Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorStatus:
+    """What the coordinator knows.
+
+    Attributes:
+        ended: instances that ended since this coordinator began, by outcome.
+        stuck: why, by step, by instance.
+        unreadable: why an open instance is not run, by instance.
+        recovered: whether every instance found open at the start is running again.
+    """
+
+    open: int
+    starting: int
+    ended: dict[str, int]
+    stuck: dict[SagaId, dict[str, str]]
+    unreadable: dict[SagaId, str]
+    recovered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Respawn:
+    saga_id: SagaId
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Starting:
+    """A start that the journal has not answered yet."""
+
+    submit: Submit
+    started: Started
+    decision: Decision
+
+
+class Callers:
+    """Who waits for what; kept outside the coordinator so that it survives one.
+
+    Attributes:
+        starting: starts the journal has not answered, by the id they will have.
+        waiting: futures that get the outcome, by instance.
+    """
+
+    def __init__(self) -> None:
+        self.starting: dict[SagaId, Starting] = {}
+        self.waiting: dict[SagaId, list[Future[Any]]] = {}
+
+    def wait(self, saga_id: SagaId, future: "Future[Any]") -> None:
+        """One more who waits for this instance's outcome."""
+        self.waiting.setdefault(saga_id, []).append(future)
+
+    def give_up(self, error: AmendsError) -> None:
+        """Tell everyone that no outcome comes from this process."""
+        starting, self.starting = self.starting, {}
+        waiting, self.waiting = self.waiting, {}
+        futures = [f for s in starting.values() for f in (s.submit.accepted, s.submit.outcome)]
+        for future in futures + [f for several in waiting.values() for f in several]:
+            Caller(future).tell(error)
+
+
+class Coordinator(Actor):
+    """Starts, finds, keeps and recovers instances.
+
+    Args:
+        sagas: the open instances' addresses, shared with the transport, which only reads it.
+        max_open: instances that may be open before new ones are refused.
+    """
+
+    turn_budget = 500
+
+    def __init__(
+        self,
+        plans: Plans,
+        around: Callable[[int], Surroundings],
+        sagas: dict[SagaId, Mailbox],
+        callers: Callers,
+        runtime: Runtime,
+        dead: Address,
+        max_open: int,
+    ) -> None:
+        super().__init__()
+        self._plans = plans
+        self._around_for = around
+        self._around = around(0)
+        self._sagas = sagas
+        self._callers = callers
+        self._runtime = runtime
+        self._dead = dead
+        self._max_open = max_open
+        self._windows: dict[SagaId, RestartWindow] = {}
+        self._stuck: dict[SagaId, dict[str, str]] = {}
+        self._unreadable: dict[SagaId, str] = {}
+        self._recovered = False
+        self._found = 0
+        self._ended = {"completed": 0, "compensated": 0}
+        self._draining: list[Future[Any]] = []
+        self._later: list[ToInstance] = []
+
+    def on_start(self) -> None:
+        self.tell(self._around.journal, ListOpen("", PAGE, self.address))
+        # Asked for by an earlier coordinator; the journal says "known" of those it has taken since.
+        for starting in self._callers.starting.values():
+            self.tell(self._around.journal, Open(starting.started, starting.decision.records, self.address))
+
+    def let_go(self, *, hung: bool) -> None:
+        for mailbox in list(self._sagas.values()):
+            if mailbox.actor is not None:
+                mailbox.actor.retire()
+            self._close(mailbox)
+        self._sagas.clear()
+
+    def on_receive(self, message: object) -> None:
+        handler = _HANDLERS.get(type(message))
+        if handler is None:
+            raise AmendsError(f"the coordinator was told a {type(message).__name__}")
+        handler(self, message)
+
+    # Starting.
+
+    def _on_submit(self, submit: Submit) -> None:
+        open_instances = len(self._sagas) + len(self._callers.starting)
+        if self._draining:
+            self._refuse(submit, SystemStopped("the system is draining; start this one again after a restart"))
+        elif open_instances >= self._max_open:
+            self._refuse(submit, Overloaded(open_instances, self._max_open))
+        else:
+            saga_id = SagaId(self.clock.new_id())
+            started = Started(
+                saga_id,
+                submit.plan.name,
+                submit.plan.version,
+                saga_id if submit.key is None else submit.key,
+                msgspec.Raw(submit.data),
+                self.clock.now_at(),
+            )
+            decision = begin(submit.plan, started)
+            self._callers.starting[saga_id] = Starting(submit, started, decision)
+            self.tell(self._around.journal, Open(started, decision.records, self.address))
+
+    def _on_opened(self, opened: Opened) -> None:
+        starting = self._callers.starting.pop(opened.saga_id, None)
+        if starting is None or opened.saga_id in self._sagas:
+            return
+        self._callers.wait(opened.saga_id, starting.submit.outcome)
+        self.answer(starting.submit.accepted, opened.saga_id)
+        self._spawn(opened.saga_id, (starting.submit.plan, starting.decision))
+        telemetry.info(
+            telemetry.SAGA_STARTED,
+            saga=starting.submit.plan.name,
+            saga_id=opened.saga_id,
+            key=starting.decision.state.key,
+        )
+
+    def _on_known(self, known: Known) -> None:
+        starting = self._callers.starting.pop(known.saga_id, None)
+        if starting is None:
+            return
+        submit, instance = starting.submit, known.instance
+        saga_id = SagaId(instance.saga_id)
+        started = known.records[0]
+        assert isinstance(started, Started)
+        if bytes(started.input) != submit.data:
+            self._refuse(submit, KeyConflict(instance.saga, instance.key, instance.saga_id))
+            return
+        self.answer(submit.accepted, saga_id)
+        if instance.state in ("completed", "compensated"):
+            self.answer(submit.outcome, self._outcome_of(known.records))
+        elif saga_id in self._unreadable or instance.state == "quarantined":
+            self.answer(
+                submit.outcome, AmendsError(self._unreadable.get(saga_id, f"instance {saga_id} is quarantined"))
+            )
+        else:
+            self._callers.wait(saga_id, submit.outcome)
+            if saga_id not in self._sagas:
+                self._spawn(saga_id, None)
+
+    def _on_not_opened(self, refused: NotOpened) -> None:
+        starting = self._callers.starting.pop(refused.saga_id, None)
+        if starting is not None:
+            self._refuse(
+                starting.submit, JournalUnavailable(f"the journal can't take a new instance: {refused.reason}")
+            )
+
+    def _refuse(self, submit: Submit, error: AmendsError) -> None:
+        self.answer(submit.accepted, error)
+        self.answer(submit.outcome, error)
+
+    # Recovering.
+
+    def _on_open_ids(self, page: OpenIds) -> None:
+        self._around = self._around_for(page.token)
+        for saga_id in page.ids:
+            if saga_id not in self._sagas:
+                self._found += 1
+                self._spawn(saga_id, None)
+        if not page.last:
+            self.tell(self._around.journal, ListOpen(page.ids[-1], PAGE, self.address))
+            return
+        self._recovered = True
+        if self._found:
+            telemetry.info(telemetry.SAGA_RECOVERED, instances=self._found)
+        # Somebody may still wait for an instance whose end an earlier coordinator did not hear of.
+        for saga_id in self._callers.waiting:
+            if saga_id not in self._sagas:
+                self.tell(self._around.journal, ReadBack(saga_id, self.address))
+        later, self._later = self._later, []
+        for message in later:
+            self._on_to_instance(message)
+
+    def _on_history(self, history: History) -> None:
+        if history.instance is not None and history.instance.state in ("completed", "compensated"):
+            self._tell_waiters(history.saga_id, self._outcome_of(history.records))
+
+    def _outcome_of(self, records: Iterable[Any]) -> object:
+        try:
+            plan, state = state_of(self._plans, tuple(records))
+            return outcome(plan, state)
+        except AmendsError as error:
+            return error
+
+    # Keeping.
+
+    def _spawn(self, saga_id: SagaId, opening: tuple[Plan, Decision] | None) -> None:
+        mailbox = Mailbox(saga_id, self._runtime, keeper=self.address, dead=self._dead)
+        self._sagas[saga_id] = mailbox
+        spawn(mailbox, lambda: SagaActor(saga_id, self._around, opening))
+
+    def _on_failed(self, failed: Failed) -> None:
+        saga_id = SagaId(failed.name)
+        mailbox = self._sagas.get(saga_id)
+        if mailbox is None or mailbox.incarnation != failed.incarnation:
+            return
+        now_s = self.clock.now_s()
+        window = self._windows.get(saga_id, RestartWindow(INTENSITY, PERIOD_S))
+        window = self._windows[saga_id] = window.add(now_s)
+        if window.exceeded:
+            self._stuck[saga_id] = {"": f"its actor failed {len(window.restarts)} times: {failed.error}"}
+        telemetry.log.error(
+            telemetry.ACTOR_FAILED,
+            actor=failed.name,
+            incarnation=failed.incarnation,
+            error=failed.error,
+            traceback=failed.traceback,
+        )
+        wait_s = SLOW_S if window.exceeded else window.backoff_s(BACKOFF_S, BACKOFF_S_MAX)
+        respawn = _Respawn(saga_id, failed.incarnation)
+        self.tell(self._around.timers, After(self.clock.now_at() + wait_s, self.address, respawn))
+
+    def _on_respawn(self, respawn: _Respawn) -> None:
+        mailbox = self._sagas.get(respawn.saga_id)
+        if mailbox is not None and mailbox.incarnation == respawn.incarnation and mailbox.actor is None:
+            self._around.counters.restarts += 1
+            self._stuck.pop(respawn.saga_id, None)
+            telemetry.log.warning(telemetry.ACTOR_RESTARTED, actor=respawn.saga_id, incarnation=respawn.incarnation + 1)
+            spawn(mailbox, lambda: SagaActor(respawn.saga_id, self._around, None))
+
+    def _on_ended(self, ended: InstanceEnded) -> None:
+        mailbox = self._sagas.pop(ended.saga_id, None)
+        if mailbox is not None:
+            self._close(mailbox)
+            self._ended[type(ended.outcome).__name__.lower()] += 1
+        self._windows.pop(ended.saga_id, None)
+        self._stuck.pop(ended.saga_id, None)
+        self._tell_waiters(ended.saga_id, ended.outcome)
+        self._check_drained()
+
+    def _on_stuck(self, stuck: InstanceStuck) -> None:
+        if stuck.reasons:
+            self._stuck[stuck.saga_id] = stuck.reasons
+        else:
+            self._stuck.pop(stuck.saga_id, None)
+
+    def _on_unreadable(self, unreadable: InstanceUnreadable) -> None:
+        saga_id = unreadable.saga_id
+        self._unreadable[saga_id] = unreadable.reason
+        telemetry.log.error(telemetry.SAGA_QUARANTINED, saga_id=saga_id, reason=unreadable.reason)
+        mailbox = self._sagas.pop(saga_id, None)
+        if mailbox is not None:
+            self._close(mailbox)
+        if unreadable.corrupt:
+            self.tell(self._around.journal, Quarantine(saga_id))
+        self._tell_waiters(saga_id, AmendsError(f"instance {saga_id} can't go on: {unreadable.reason}"))
+        self._check_drained()
+
+    def _close(self, mailbox: Mailbox) -> None:
+        # Late answers and alarms for an instance that is over matter to nobody.
+        mailbox.dead = None
+        mailbox.close()
+
+    # People.
+
+    def _on_to_instance(self, message: ToInstance) -> None:
+        mailbox = self._sagas.get(message.saga_id)
+        if mailbox is not None:
+            self.tell(mailbox, message.message)
+        elif not self._recovered:
+            self._later.append(message)
+        elif isinstance(message.message, Cancel):
+            self.answer(message.future, CancelAnswer.ALREADY_ENDED)
+        else:
+            self.answer(message.future, f"instance {message.saga_id} is not open")
+
+    def _on_drain(self, drain: Drain) -> None:
+        self._draining.append(drain.future)
+        self._check_drained()
+
+    def _on_ask_status(self, ask: AskStatus) -> None:
+        status = CoordinatorStatus(
+            len(self._sagas),
+            len(self._callers.starting),
+            dict(self._ended),
+            dict(self._stuck),
+            dict(self._unreadable),
+            self._recovered,
+        )
+        self.answer(ask.future, status)
+
+    def _check_drained(self) -> None:
+        if self._draining and self._recovered and not self._sagas and not self._callers.starting:
+            for future in self._draining:
+                self.answer(future, None)
+
+    def _tell_waiters(self, saga_id: SagaId, value: object) -> None:
+        for future in self._callers.waiting.pop(saga_id, ()):
+            self.answer(future, value)
+
+
+_HANDLERS: dict[type, Callable[[Coordinator, Any], None]] = {
+    Submit: Coordinator._on_submit,
+    Opened: Coordinator._on_opened,
+    Known: Coordinator._on_known,
+    NotOpened: Coordinator._on_not_opened,
+    OpenIds: Coordinator._on_open_ids,
+    History: Coordinator._on_history,
+    Failed: Coordinator._on_failed,
+    _Respawn: Coordinator._on_respawn,
+    InstanceEnded: Coordinator._on_ended,
+    InstanceStuck: Coordinator._on_stuck,
+    InstanceUnreadable: Coordinator._on_unreadable,
+    ToInstance: Coordinator._on_to_instance,
+    Drain: Coordinator._on_drain,
+    AskStatus: Coordinator._on_ask_status,
+}

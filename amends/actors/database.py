@@ -1,0 +1,120 @@
+"""Opening an SQLite file: ours or nothing, sound or nothing, and at the version this program knows.
+
+Every check comes before the first write, so a file that is refused is left as it was found.
+Scripts are numbered by their place and each runs once, in one transaction with the row that
+says so.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import apsw
+
+from amends.protocol.errors import StorageError
+
+JOURNAL_ID = 0x616D6A31
+SERVICE_ID = 0x616D7331
+_HEADER = b"SQLite format 3\x00"
+_VERSIONS = "create table amends_versions (owner text primary key, version integer not null) without rowid"
+
+# Beyond these a checkpoint runs; larger than SQLite's default, so that fewer commits pay for one.
+_CHECKPOINT_PAGES = 4000
+_BUSY_MS = 2000
+
+
+def sql_files(folder: str | Path) -> tuple[str, ...]:
+    """The scripts `0001_*.sql`, `0002_*.sql` ... of a folder, in order; StorageError if a number is missing."""
+    paths = sorted(Path(folder).glob("*.sql"))
+    for number, path in enumerate(paths, start=1):
+        if path.name.split("_")[0] != f"{number:04}":
+            raise StorageError(f"{path}: wanted a name that begins with {number:04}_")
+    if not paths:
+        raise StorageError(f"{folder}: no *.sql file, wanted 0001_*.sql at least")
+    return tuple(path.read_text(encoding="utf-8") for path in paths)
+
+
+def open_database(path: Path, application_id: int, scripts: Mapping[str, Sequence[str]]) -> apsw.Connection:
+    """A connection to `path`, made or migrated as needed.
+
+    Args:
+        application_id: the file's stamp; one with another stamp, or none, is not ours.
+        scripts: the migrations of each owner of tables in it.
+    """
+    _check_file(path)
+    connection = None
+    try:
+        connection = apsw.Connection(str(path))
+        connection.set_busy_timeout(_BUSY_MS)
+        versions = _versions(path, connection, application_id, scripts)
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", "full")
+        connection.pragma("foreign_keys", True)
+        connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
+        _migrate(connection, application_id, scripts, versions)
+    except apsw.Error as error:
+        if connection is not None:
+            connection.close()
+        raise StorageError(f"{path}: can't be opened: {error}") from error
+    except StorageError:
+        if connection is not None:
+            connection.close()
+        raise
+    return connection
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    if not path.is_file():
+        raise StorageError(f"{path}: is no file, wanted an SQLite database")
+    with path.open("rb") as file:
+        head = file.read(100)
+    if not head.startswith(_HEADER):
+        raise StorageError(f"{path}: is no SQLite database; it begins with {head[:16]!r}, wanted {_HEADER!r}")
+    wal = path.with_name(path.name + "-wal")
+    if len(head) == 100 and not (wal.exists() and wal.stat().st_size):
+        # With a write-ahead log beside it the file may lag behind its own header; without one it may not.
+        page_size = int.from_bytes(head[16:18], "big")
+        wanted = int.from_bytes(head[28:32], "big") * (65536 if page_size == 1 else page_size)
+        if path.stat().st_size < wanted:
+            raise StorageError(f"{path}: is cut short; found {path.stat().st_size} bytes, wanted {wanted}")
+
+
+def _versions(
+    path: Path, connection: apsw.Connection, application_id: int, scripts: Mapping[str, Sequence[str]]
+) -> dict[str, int]:
+    found = connection.pragma("application_id")
+    tables = connection.execute("select count(*) from sqlite_schema").get
+    if not tables:
+        return dict.fromkeys(scripts, 0)
+    if found != application_id:
+        raise StorageError(
+            f"{path}: belongs to another program; its application id is {found}, wanted {application_id}"
+        )
+    versions: dict[str, int] = dict.fromkeys(scripts, 0)
+    versions.update(connection.execute("select owner, version from amends_versions").fetchall())  # type: ignore[arg-type]
+    for owner, version in versions.items():
+        known = len(scripts.get(owner, ()))
+        if version > known:
+            raise StorageError(
+                f"{path}: is of a newer version; {owner} stands at {version}, this program knows up to {known}"
+            )
+    return versions
+
+
+def _migrate(
+    connection: apsw.Connection,
+    application_id: int,
+    scripts: Mapping[str, Sequence[str]],
+    versions: Mapping[str, int],
+) -> None:
+    if all(versions[owner] == len(todo) for owner, todo in scripts.items()) and any(versions.values()):
+        return
+    with connection:
+        if not connection.pragma("application_id"):
+            connection.pragma("application_id", application_id)
+            connection.execute(_VERSIONS)
+        for owner, todo in scripts.items():
+            for script in todo[versions[owner] :]:
+                connection.execute(script)
+            connection.execute("insert or replace into amends_versions values (?, ?)", (owner, len(todo)))

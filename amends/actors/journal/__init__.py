@@ -1,0 +1,1 @@
+"""The journal actor and its stores."""

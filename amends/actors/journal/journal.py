@@ -1,0 +1,268 @@
+"""The journal: the only memory a saga instance has.
+
+A forced record is on disk before anything that depends on it is sent, so a crash in between
+repeats a message but never invents one. All that comes in one turn is one commit, and records
+that are not forced wait for the next one that is, a little while at most. When the disk does
+not take it, new instances are refused, and what was accepted is kept here and tried again.
+Turning history back into a state is `protocol.state.replay`, not ours.
+"""
+
+from collections.abc import Callable
+
+from amends.actors.journal.messages import (
+    Append,
+    AppendRefused,
+    Count,
+    History,
+    Known,
+    ListOpen,
+    NotOpened,
+    Open,
+    Opened,
+    OpenIds,
+    Quarantine,
+    ReadBack,
+)
+from amends.actors.journal.store import Batch, Blocked, Instance, Store, Stored, checksum, verify
+from amends.protocol import codec
+from amends.protocol.errors import RecordCorrupt
+from amends.protocol.messages import SagaId
+from amends.protocol.records import Ended, Record
+from amends.supervisor import telemetry
+from amends.supervisor.actor import Actor
+from amends.supervisor.mailbox import Address
+
+LAZY_S = 0.05
+"""How long a record that is not forced may wait for one that is, in seconds."""
+
+RETRY_S = 0.5
+"""How often a blocked store is tried again, in seconds."""
+
+_PRUNE_EVERY_S = 60.0
+_PRUNE_LIMIT = 1000
+
+
+class Journal(Actor):
+    """Writes what instances append, reads it back.
+
+    Args:
+        open_store: opens the store; called in the actor's own thread and again by every incarnation.
+        retention_s: how long an ended instance is remembered, in seconds.
+    """
+
+    turn_budget = 500
+
+    def __init__(self, open_store: Callable[[], Store], retention_s: float) -> None:
+        super().__init__()
+        self._open_store = open_store
+        self._retention_s = retention_s
+
+    def on_start(self) -> None:
+        self._store = self._open_store()
+        # Of each open instance: how many records it has, and the checksum of the last.
+        self._ends: dict[SagaId, tuple[int, int]] = {}
+        self._pending = _Pending()
+        self._opens: list[Open] = []
+        self._known: list[tuple[Open, str]] = []
+        self._reads: list[ReadBack | ListOpen | Count] = []
+        self._blocked = ""
+        self._retry_due_s = 0.0
+        self._prune_due_s = self.clock.now_s() + _PRUNE_EVERY_S
+
+    def let_go(self, *, hung: bool) -> None:
+        if "_store" in self.__dict__:
+            self._store.close()
+
+    def on_stop(self) -> None:
+        self._store.close()
+
+    def on_receive(self, message: object) -> None:
+        match message:
+            case Append():
+                self._on_append(message)
+            case Open():
+                self._opens.append(message)
+            case Quarantine(saga_id=saga_id):
+                self._pending.ends.append(("quarantined", self.clock.now_at(), saga_id))
+                self._pending.forced = True
+            case ReadBack() | ListOpen() | Count():
+                self._reads.append(message)
+
+    def settle(self) -> None:
+        now_s = self.clock.now_s()
+        opened = self._take_opens()
+        if self._write_now(now_s):
+            self._write(opened)
+        for opening, saga_id in self._known:
+            self._answer_known(opening, SagaId(saga_id))
+        self._known.clear()
+        for read in self._reads:
+            self._answer_read(read)
+        self._reads.clear()
+        if now_s >= self._prune_due_s:
+            self._prune_due_s = now_s + _PRUNE_EVERY_S
+            self._store.prune(self.clock.now_at() - self._retention_s, _PRUNE_LIMIT)
+        self.wakes_at_s = self._next_turn_s(now_s)
+
+    def _write_now(self, now_s: float) -> bool:
+        if self._blocked:
+            return now_s >= self._retry_due_s
+        pending = self._pending
+        return pending.forced or (
+            bool(pending) and (bool(self._reads or self._known) or now_s >= pending.since_s + LAZY_S)
+        )
+
+    def _next_turn_s(self, now_s: float) -> float:
+        if self._blocked:
+            return self._retry_due_s
+        if self._opens:
+            return now_s
+        return self._pending.since_s + LAZY_S if self._pending else self._prune_due_s
+
+    # Appends.
+
+    def _on_append(self, append: Append) -> None:
+        length, _ = self._end_of(append.saga_id)
+        if append.first != length:
+            self.tell(append.sender, AppendRefused(append.first, length))
+            return
+        if not self._pending:
+            self._pending.since_s = self.clock.now_s()
+        self._add(append.saga_id, append.records, append.at)
+        self._pending.then.extend(append.then)
+        # Nobody waits for a record that is not forced, but somebody does for what comes after one.
+        self._pending.forced |= append.forced or bool(append.then)
+
+    def _add(self, saga_id: SagaId, records: tuple[Record, ...], at: float) -> None:
+        length, before = self._end_of(saga_id)
+        for record in records:
+            body = codec.encode(record).decode()
+            before = checksum(before, saga_id, length, at, codec.SCHEMA, body)
+            kind = type(record).__struct_config__.tag
+            self._pending.records.append(Stored(saga_id, length, at, codec.SCHEMA, str(kind), body, before))
+            length += 1
+        self._ends[saga_id] = (length, before)
+        last = records[-1] if records else None
+        if isinstance(last, Ended):
+            self._pending.ends.append(("completed" if last.completed else "compensated", at, saga_id))
+            del self._ends[saga_id]
+
+    def _end_of(self, saga_id: SagaId) -> tuple[int, int]:
+        end = self._ends.get(saga_id)
+        if end is None:
+            history = self._store.history(saga_id)
+            end = (history[-1].seq + 1, history[-1].checksum) if history else (0, 0)
+            self._ends[saga_id] = end
+        return end
+
+    # Openings.
+
+    def _take_opens(self) -> list[Open]:
+        """Add the instances whose keys are new to the batch; the others are answered after it."""
+        opens, self._opens = self._opens, []
+        taken: list[Open] = []
+        keys: set[tuple[str, str]] = set()
+        for opening in opens:
+            started = opening.started
+            if (started.saga, started.key) in keys:
+                self._opens.append(opening)  # the next turn finds the first one on disk
+                continue
+            if self._blocked:
+                self.tell(opening.reply_to, NotOpened(started.saga_id, self._blocked))
+                continue
+            known = self._store.find(started.saga, started.key)
+            if known is not None:
+                self._known.append((opening, known.saga_id))
+                continue
+            self._pending.instances.append(
+                Instance(started.saga_id, started.saga, started.version, started.key, "open", started.at)
+            )
+            self._pending.forced = True
+            keys.add((started.saga, started.key))
+            self._ends[started.saga_id] = (0, 0)
+            self._add(started.saga_id, opening.records, started.at)
+            taken.append(opening)
+        return taken
+
+    def _answer_known(self, opening: Open, saga_id: SagaId) -> None:
+        """An earlier caller started it; whoever asks now gets to know what became of it."""
+        records, problem = self._history(saga_id)
+        instance = self._store.instance(saga_id)
+        if problem or instance is None:
+            self.tell(opening.reply_to, NotOpened(opening.started.saga_id, problem))
+        else:
+            self.tell(opening.reply_to, Known(opening.started.saga_id, instance, records))
+
+    # The commit.
+
+    def _write(self, opened: list[Open]) -> None:
+        pending = self._pending
+        try:
+            self._store.write(Batch(pending.instances, pending.records, pending.ends))
+        except Blocked as error:
+            self._on_blocked(opened, str(error))
+            return
+        if self._blocked:
+            self._blocked = ""
+            telemetry.log.warning(telemetry.JOURNAL_UNBLOCKED, path=self._store.path)
+        for opening in opened:
+            self.tell(opening.reply_to, Opened(opening.started.saga_id))
+        for address, message in pending.then:
+            self.tell(address, message)
+        self._pending = _Pending()
+
+    def _on_blocked(self, opened: list[Open], reason: str) -> None:
+        """Refuse what is new, keep what was accepted."""
+        refused = {opening.started.saga_id for opening in opened}
+        for opening in opened:
+            del self._ends[opening.started.saga_id]
+            self.tell(opening.reply_to, NotOpened(opening.started.saga_id, reason))
+        pending = self._pending
+        pending.instances = []
+        pending.records = [r for r in pending.records if r.saga_id not in refused]
+        pending.forced = bool(pending.records or pending.ends)
+        if not self._blocked:
+            telemetry.log.error(telemetry.JOURNAL_BLOCKED, path=self._store.path, reason=reason)
+        self._blocked = reason if pending.forced else ""
+        self._retry_due_s = self.clock.now_s() + RETRY_S
+
+    # Reading.
+
+    def _answer_read(self, read: ReadBack | ListOpen | Count) -> None:
+        match read:
+            case ReadBack(saga_id=saga_id, reply_to=reply_to):
+                records, problem = self._history(saga_id)
+                self.tell(reply_to, History(saga_id, self._store.instance(saga_id), records, problem))
+            case ListOpen(after=after, limit=limit, reply_to=reply_to):
+                ids = self._store.open_ids(after, limit)
+                self.tell(reply_to, OpenIds(tuple(SagaId(i) for i in ids), self._store.token, last=len(ids) < limit))
+            case Count(future=future):
+                self.answer(future, self._store.counts())
+
+    def _history(self, saga_id: SagaId) -> tuple[tuple[Record, ...], str]:
+        """The records of an instance, those not yet written included; or why they can't be trusted."""
+        stored = self._store.history(saga_id)
+        known = {s.seq for s in stored}
+        stored += [s for s in self._pending.records if s.saga_id == saga_id and s.seq not in known]
+        try:
+            verify(saga_id, stored)
+            return tuple(codec.decode_record(saga_id, s.seq, s.schema, s.body.encode()) for s in stored), ""
+        except RecordCorrupt as error:
+            return (), str(error)
+
+
+class _Pending:
+    """The next batch, and whom to tell what once it is written."""
+
+    __slots__ = ("ends", "forced", "instances", "records", "since_s", "then")
+
+    def __init__(self) -> None:
+        self.instances: list[Instance] = []
+        self.records: list[Stored] = []
+        self.ends: list[tuple[str, float, str]] = []
+        self.then: list[tuple[Address, object]] = []
+        self.forced = False
+        self.since_s = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.ends or self.then)

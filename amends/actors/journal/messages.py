@@ -1,0 +1,162 @@
+"""What the journal is told, and what it tells."""
+
+from concurrent.futures import Future
+from typing import Any
+
+from amends.actors.journal.store import Instance
+from amends.protocol.messages import SagaId
+from amends.protocol.records import Record, Started
+from amends.supervisor.mailbox import Address
+
+Then = tuple[tuple[Address, object], ...]
+
+
+class Open:
+    """Begin an instance, unless its key is known.
+
+    Attributes:
+        records: a Started and what follows from it at once.
+        reply_to: is told Opened, Known or NotOpened.
+    """
+
+    __slots__ = ("records", "reply_to", "started")
+
+    def __init__(self, started: Started, records: tuple[Record, ...], reply_to: Address) -> None:
+        self.started = started
+        self.records = records
+        self.reply_to = reply_to
+
+
+class Opened:
+    """The instance is on disk."""
+
+    __slots__ = ("saga_id",)
+
+    def __init__(self, saga_id: SagaId) -> None:
+        self.saga_id = saga_id
+
+
+class Known:
+    """The key belongs to an earlier instance, whose history this is."""
+
+    __slots__ = ("instance", "records", "saga_id")
+
+    def __init__(self, saga_id: SagaId, instance: Instance, records: tuple[Record, ...]) -> None:
+        self.saga_id = saga_id
+        self.instance = instance
+        self.records = records
+
+
+class NotOpened:
+    """The journal can't write now; nothing of the instance is on disk."""
+
+    __slots__ = ("reason", "saga_id")
+
+    def __init__(self, saga_id: SagaId, reason: str) -> None:
+        self.saga_id = saga_id
+        self.reason = reason
+
+
+class Append:
+    """Add records to an instance's history.
+
+    Attributes:
+        first: the number of the first of them; it must be the next one.
+        at: when they were decided, unix seconds.
+        forced: they must be on disk before `then` leaves; else they go with the next batch that must.
+        then: what to tell whom once they are on disk.
+        sender: is told AppendRefused if they do not fit.
+    """
+
+    __slots__ = ("at", "first", "forced", "records", "saga_id", "sender", "then")
+
+    def __init__(
+        self,
+        saga_id: SagaId,
+        first: int,
+        records: tuple[Record, ...],
+        at: float,
+        *,
+        forced: bool,
+        then: Then,
+        sender: Address,
+    ) -> None:
+        self.saga_id = saga_id
+        self.first = first
+        self.records = records
+        self.at = at
+        self.forced = forced
+        self.then = then
+        self.sender = sender
+
+
+class AppendRefused:
+    """The records do not continue the history: somebody else has written to it."""
+
+    __slots__ = ("first", "wanted")
+
+    def __init__(self, first: int, wanted: int) -> None:
+        self.first = first
+        self.wanted = wanted
+
+
+class ReadBack:
+    """Tell an instance's history, after whatever was appended to it before this message."""
+
+    __slots__ = ("reply_to", "saga_id")
+
+    def __init__(self, saga_id: SagaId, reply_to: Address) -> None:
+        self.saga_id = saga_id
+        self.reply_to = reply_to
+
+
+class History:
+    """An instance's records; `problem` says why they can't be trusted, if they can't."""
+
+    __slots__ = ("instance", "problem", "records", "saga_id")
+
+    def __init__(self, saga_id: SagaId, instance: Instance | None, records: tuple[Record, ...], problem: str) -> None:
+        self.saga_id = saga_id
+        self.instance = instance
+        self.records = records
+        self.problem = problem
+
+
+class ListOpen:
+    """Tell the ids of open instances that sort after `after`, a page of them."""
+
+    __slots__ = ("after", "limit", "reply_to")
+
+    def __init__(self, after: str, limit: int, reply_to: Address) -> None:
+        self.after = after
+        self.limit = limit
+        self.reply_to = reply_to
+
+
+class OpenIds:
+    """A page of open instances, and the token under which they are to be run."""
+
+    __slots__ = ("ids", "last", "token")
+
+    def __init__(self, ids: tuple[SagaId, ...], token: int, *, last: bool) -> None:
+        self.ids = ids
+        self.token = token
+        self.last = last
+
+
+class Quarantine:
+    """Put an instance aside: it is neither open nor ended until a person has looked."""
+
+    __slots__ = ("saga_id",)
+
+    def __init__(self, saga_id: SagaId) -> None:
+        self.saga_id = saga_id
+
+
+class Count:
+    """Set the future to how many instances are in each state."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: "Future[Any]") -> None:
+        self.future = future

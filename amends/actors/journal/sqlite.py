@@ -1,0 +1,134 @@
+"""The store of a program on one machine: an SQLite file, and a lock that only its holder's end releases.
+
+The lock is the operating system's (`flock` on a file beside the journal), so a process that is
+killed holds nothing; the file's text names the holder. Every write checks that the token is
+still the last one granted.
+"""
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from amends.actors import database
+from amends.actors.journal.store import Batch, Blocked, Instance, Stored
+from amends.protocol.errors import JournalHeld, StorageError
+
+SCRIPTS: Final = database.sql_files(Path(__file__).parent / "migrations")
+
+_INSTANCE = "saga_id, saga, version, key, state, started_at, ended_at"
+
+
+class SqliteStore:
+    """Instances and records in one SQLite file.
+
+    Args:
+        path: the journal's file; made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self._lock = _Lock(path)
+        try:
+            self._db = database.open_database(path, database.JOURNAL_ID, {"amends": SCRIPTS})
+            with self._db:
+                self._db.execute("update grants set token = token + 1")
+            self.token = int(self._db.execute("select token from grants").get)
+        except (apsw.Error, StorageError) as error:
+            self._lock.release()
+            raise (
+                error if isinstance(error, StorageError) else StorageError(f"{path}: can't be opened: {error}")
+            ) from error
+
+    def write(self, batch: Batch) -> None:
+        db = self._db
+        try:
+            db.execute("begin immediate")
+            token = db.execute("select token from grants").get
+            if token != self.token:
+                raise StorageError(
+                    f"{self.path}: was granted to another process since; token {token}, ours {self.token}"
+                )
+            if batch.instances:
+                db.executemany(f"insert or ignore into instances ({_INSTANCE}) values (?,?,?,?,?,?,?)", batch.instances)
+            db.executemany("insert or ignore into records values (?,?,?,?,?,?,?)", batch.records)
+            if batch.ends:
+                db.executemany("update instances set state = ?, ended_at = ? where saga_id = ?", batch.ends)
+            db.execute("commit")
+        except apsw.Error as error:
+            self._roll_back()
+            raise Blocked(str(error)) from error
+        except StorageError:
+            self._roll_back()
+            raise
+
+    def find(self, saga: str, key: str) -> Instance | None:
+        return self._one("saga = ? and key = ?", (saga, key))
+
+    def instance(self, saga_id: str) -> Instance | None:
+        return self._one("saga_id = ?", (saga_id,))
+
+    def history(self, saga_id: str) -> list[Stored]:
+        rows = self._db.execute("select * from records where saga_id = ? order by seq", (saga_id,))
+        return [Stored(*row) for row in rows]
+
+    def open_ids(self, after: str, limit: int) -> list[str]:
+        rows = self._db.execute(
+            "select saga_id from instances where state = 'open' and saga_id > ? order by saga_id limit ?",
+            (after, limit),
+        )
+        return [str(saga_id) for (saga_id,) in rows]
+
+    def counts(self) -> dict[str, int]:
+        return dict(self._db.execute("select state, count(*) from instances group by state").fetchall())
+
+    def prune(self, before_at: float, limit: int) -> int:
+        with self._db:
+            old = self._db.execute(
+                "select saga_id from instances where ended_at < ? and state <> 'quarantined' limit ?",
+                (before_at, limit),
+            ).fetchall()
+            self._db.executemany("delete from records where saga_id = ?", old)
+            self._db.executemany("delete from instances where saga_id = ?", old)
+        return len(old)
+
+    def close(self) -> None:
+        self._db.close()
+        self._lock.release()
+
+    def _one(self, where: str, values: tuple[str, ...]) -> Instance | None:
+        for row in self._db.execute(f"select {_INSTANCE} from instances where {where}", values):
+            return Instance(*row)
+        return None
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("rollback")
+
+
+class _Lock:
+    """The right to open a journal, held for as long as this process has the file open."""
+
+    def __init__(self, journal: Path) -> None:
+        self._file: Any = journal.with_name(journal.name + ".lock").open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "a process that has just begun"
+            self._file.close()
+            raise JournalHeld(str(journal), holder) from None
+        self._file.truncate(0)
+        self._file.write(f"{socket.gethostname()} {os.getpid()}")
+        self._file.flush()
+        # A child made by fork shares the lock; it lets go so that only this process counts.
+        os.register_at_fork(after_in_child=self._forget)
+
+    def release(self) -> None:
+        self._file.close()
+
+    def _forget(self) -> None:
+        self._file.close()

@@ -1,0 +1,116 @@
+"""The port: a place that keeps instances and their records, in transactions.
+
+A store knows nothing of sagas but their ids, keys and ends; records are bytes to it. Every
+record carries a checksum over itself and the one before, so a bit that flips anywhere in a
+history is found when it is read. Batching is the journal actor's business.
+"""
+
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from amends.protocol.errors import RecordCorrupt
+
+
+class Instance(NamedTuple):
+    """One instance as the store lists it.
+
+    Attributes:
+        state: "open", "completed", "compensated" or "quarantined".
+        started_at, ended_at: unix seconds.
+    """
+
+    saga_id: str
+    saga: str
+    version: int
+    key: str
+    state: str
+    started_at: float
+    ended_at: float | None = None
+
+
+class Stored(NamedTuple):
+    """One record as it is stored; `at` is unix seconds, `seq` counts from 0."""
+
+    saga_id: str
+    seq: int
+    at: float
+    schema: int
+    type: str
+    body: str
+    checksum: int
+
+
+class Batch(NamedTuple):
+    """What one transaction writes.
+
+    Attributes:
+        ends: (state, ended_at, saga_id) of instances that changed.
+    """
+
+    instances: Sequence[Instance]
+    records: Sequence[Stored]
+    ends: Sequence[tuple[str, float, str]]
+
+
+class Blocked(Exception):  # noqa: N818 - reads as the fact it reports
+    """The store can't write now and has written nothing of the batch; the same batch may be tried again."""
+
+
+class Store(Protocol):
+    """What every store does; `tests/conformance` holds them to it."""
+
+    path: str
+    token: int
+    """The grant this opening got: one more than any before."""
+
+    def write(self, batch: Batch) -> None:
+        """All of the batch or, with Blocked, nothing of it. What is there already is left as it is."""
+        ...
+
+    def find(self, saga: str, key: str) -> Instance | None:
+        """The instance that a saga's key belongs to."""
+        ...
+
+    def instance(self, saga_id: str) -> Instance | None:
+        """The instance of that id."""
+        ...
+
+    def history(self, saga_id: str) -> list[Stored]:
+        """An instance's records, oldest first, as they are: unchecked."""
+        ...
+
+    def open_ids(self, after: str, limit: int) -> list[str]:
+        """Up to `limit` ids of open instances that sort after `after`."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """How many instances are in each state."""
+        ...
+
+    def prune(self, before_at: float, limit: int) -> int:
+        """Forget up to `limit` instances that ended before `before_at`; how many it were."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file; another process may open it."""
+        ...
+
+
+def checksum(before: int, saga_id: str, seq: int, at: float, schema: int, body: str) -> int:
+    """The checksum of a record, given that of the record before (0 for the first)."""
+    return zlib.crc32(f"{before}|{saga_id}|{seq}|{at!r}|{schema}|{body}".encode())
+
+
+def verify(saga_id: str, history: Sequence[Stored]) -> None:
+    """RecordCorrupt unless every record is the one that was written, and none is missing before it."""
+    before = 0
+    for expected, stored in enumerate(history):
+        if stored.seq != expected:
+            raise RecordCorrupt(saga_id, expected, f"found record {stored.seq} in its place")
+        wanted = checksum(before, saga_id, stored.seq, stored.at, stored.schema, stored.body)
+        if stored.checksum != wanted:
+            raise RecordCorrupt(saga_id, stored.seq, f"checksum is {stored.checksum}, wanted {wanted}")
+        before = stored.checksum
+    if not history:
+        raise RecordCorrupt(saga_id, 0, "no record at all")

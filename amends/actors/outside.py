@@ -1,0 +1,123 @@
+"""Calls to the world outside a service's database: one at a time for each step, never in the actor's turn.
+
+The fence row `begun` is committed before a call leaves. While it runs, whoever asks about the
+step waits for the same answer. When nobody knows what became of it (a crash lies between, or
+it failed), the next message asks the provider through `@verifies`, or calls again with the
+same key.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from amends.actors.fence import Row
+from amends.actors.handlers import Handler
+from amends.protocol import codec
+from amends.protocol.messages import Answer, Do, IdempotencyKey, Message, Unavailable
+
+if TYPE_CHECKING:
+    from amends.actors.service import Service
+
+
+class OutsideAnswer:
+    """What a call came back with; told to the service by the call's thread.
+
+    Attributes:
+        message: the command that was run.
+        never_arrived: the provider, asked with `@verifies`, knows nothing of the key.
+    """
+
+    __slots__ = ("answer", "error", "handler", "message", "never_arrived")
+
+    def __init__(self, message: Do, handler: Handler) -> None:
+        self.message = message
+        self.handler = handler
+        self.answer: object = None
+        self.error: Exception | None = None
+        self.never_arrived = False
+
+
+class OutsideCalls:
+    """The calls of one service that are planned in this turn or under way, and who waits for them."""
+
+    def __init__(self, service: "Service") -> None:
+        self._service = service
+        self._planned: list[Callable[[], None]] = []
+        self._planned_keys: list[IdempotencyKey] = []
+        self._waiting: dict[IdempotencyKey, list[Message]] = {}
+
+    def plan(self, message: Do, handler: Handler) -> None:
+        """Call once the turn has committed."""
+        self._waiting[message.key] = [message]
+        self._plan(message, handler, handler.run, verifying=False)
+
+    def wait(self, message: Message, row: Row, handler: Handler | None) -> None:
+        """Answer `message` when the call about its step is answered; ask about it if none is under way."""
+        waiting = self._waiting.get(message.key)
+        if waiting is not None:
+            waiting.append(message)
+            return
+        if handler is None or row.command is None or row.payload is None:
+            self._service._reply(message, Unavailable(f"nothing here can tell what became of {row.command}"))
+            return
+        self._waiting[message.key] = [message]
+        begun = Do(
+            service=message.service,
+            saga_id=message.saga_id,
+            step=message.step,
+            attempt=message.attempt,
+            token=message.token,
+            command=row.command,
+            payload=row.payload.encode(),
+            expires_at=float("inf"),
+        )
+        self._plan(begun, handler, handler.verify or handler.run, verifying=handler.verify is not None)
+
+    def begin(self) -> None:
+        """The turn has committed: let the planned calls go."""
+        planned, self._planned = self._planned, []
+        self._planned_keys.clear()
+        for call in planned:
+            self._service.address.runtime.outside(call)
+
+    def forget_turn(self) -> None:
+        """The turn was lost: none of its calls may leave."""
+        for key in self._planned_keys:
+            self._waiting.pop(key, None)
+        self._planned.clear()
+        self._planned_keys.clear()
+
+    def answered(self, told: OutsideAnswer, answer: Answer | None) -> None:
+        """Answer everyone who waited. After `never_arrived`, a do is called after all, an undo buries the step."""
+        waiting = self._waiting.pop(told.message.key, [])
+        if answer is None and any(isinstance(message, Do) for message in waiting):
+            self._waiting[told.message.key] = waiting
+            self._plan(told.message, told.handler, told.handler.run, verifying=False)
+            return
+        for message in waiting:
+            self._answer(message, answer)
+
+    def _answer(self, message: Message, answer: Answer | None) -> None:
+        service = self._service
+        if isinstance(answer, Unavailable):
+            service._reply(message, answer)
+        elif answer is None:
+            service._fence.record_undone(message, service.clock.now_at())
+            service._on_message(message)
+        else:
+            service._on_message(message)  # the row is no longer `begun`: the usual rules apply
+
+    def _plan(self, message: Do, handler: Handler, run: Callable[..., Any], *, verifying: bool) -> None:
+        service, mailbox = self._service, self._service.address
+        told = OutsideAnswer(message, handler)
+
+        def call() -> None:
+            try:
+                command: object = codec.decode(handler.command, message.payload, f"service {service.name!r}")
+                told.answer = run(service, command, message.key)
+                told.never_arrived = verifying and told.answer is None
+            except Exception as error:  # noqa: BLE001 - whatever it is, the step's outcome is not known
+                told.error = error
+            mailbox.tell(told)
+
+        self._planned.append(call)
+        self._planned_keys.append(message.key)

@@ -1,0 +1,367 @@
+"""SagaActor: one instance, a thin shell around `protocol.machine`.
+
+Decide, then record, then send: all that a turn decided is one append, and what depends on a
+forced record leaves only once the journal says it is on disk; until then everything later
+waits behind it. An incarnation that replaces another reads its history back through the
+journal, after whatever its predecessor had queued there, and puts what comes meanwhile aside.
+"""
+
+import heapq
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from amends.actors.journal.messages import Append, AppendRefused, History, ReadBack
+from amends.actors.timers import After
+from amends.actors.transport.port import Transport
+from amends.protocol import codec
+from amends.protocol.errors import AmendsError
+from amends.protocol.events import CancelAsked, Decision, Event, Intervention, Recovered, Replied, Send, Wake
+from amends.protocol.machine import decide
+from amends.protocol.messages import Do, Message, Reply, Resolve, SagaId, Undo
+from amends.protocol.records import (
+    FORCED,
+    Decided,
+    Direction,
+    Ended,
+    Intervened,
+    Record,
+    Started,
+    StepDone,
+    StepRefused,
+    StepRetried,
+    StepStuck,
+    StepUndone,
+)
+from amends.protocol.saga import Plan
+from amends.protocol.state import Outcome, State, outcome, replay
+from amends.supervisor import telemetry
+from amends.supervisor.actor import Actor
+from amends.supervisor.mailbox import Address, Caller
+from amends.supervisor.telemetry import Counters
+
+Plans = Mapping[tuple[str, int], Plan]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all instances of a system share.
+
+    Attributes:
+        plans: by name and version.
+        token: the grant under which commands and appends are sent.
+        expiry_s: how long after it is sent a command may still be begun, in seconds.
+    """
+
+    plans: Plans
+    journal: Address
+    coordinator: Address
+    timers: Address
+    transport: Transport
+    counters: Counters
+    token: int
+    expiry_s: float
+
+
+class Alarm:
+    """A wake may be due."""
+
+    __slots__ = ()
+
+
+class Durable:
+    """The first `length` records of the instance are on disk."""
+
+    __slots__ = ("length",)
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+
+class Cancel:
+    """Undo the instance if that is still possible; the future gets the CancelAnswer."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: "Future[Any]") -> None:
+        self.future = future
+
+
+class Intervene:
+    """A person acts on a stuck step; the future gets None, or why it was not taken."""
+
+    __slots__ = ("event", "future")
+
+    def __init__(self, event: Intervention, future: "Future[Any]") -> None:
+        self.event = event
+        self.future = future
+
+
+class InstanceEnded:
+    """Told to the coordinator once the end is on disk."""
+
+    __slots__ = ("outcome", "saga_id")
+
+    def __init__(self, saga_id: SagaId, outcome: Outcome) -> None:
+        self.saga_id = saga_id
+        self.outcome = outcome
+
+
+class InstanceStuck:
+    """Told to the coordinator when the steps a person should look at have changed."""
+
+    __slots__ = ("reasons", "saga_id")
+
+    def __init__(self, saga_id: SagaId, reasons: dict[str, str]) -> None:
+        self.saga_id = saga_id
+        self.reasons = reasons
+
+
+class InstanceUnreadable:
+    """Told to the coordinator: the history can't be trusted (`corrupt`), or this program can't continue it."""
+
+    __slots__ = ("corrupt", "reason", "saga_id")
+
+    def __init__(self, saga_id: SagaId, reason: str, *, corrupt: bool) -> None:
+        self.saga_id = saga_id
+        self.reason = reason
+        self.corrupt = corrupt
+
+
+_MESSAGES: dict[str, type[Undo] | type[Resolve]] = {"undo": Undo, "resolve": Resolve}
+
+
+class SagaActor(Actor):
+    """One incarnation of one instance.
+
+    Args:
+        opening: the first decision, whose records are on disk; None to read the history back.
+    """
+
+    registered = False
+    turn_budget = 50
+
+    def __init__(self, saga_id: SagaId, around: Surroundings, opening: tuple[Plan, Decision] | None) -> None:
+        super().__init__()
+        self._saga_id = saga_id
+        self._around = around
+        self._opening = opening
+        self._plan: Plan
+        self._state: State | None = None
+        self._aside: list[object] = []
+        self._records: list[Record] = []
+        self._sends: list[Send] = []
+        self._wakes: list[tuple[float, int, Wake]] = []
+        self._alarm_at: float | None = None
+        self._wake_count = 0
+        # The length of history that must be on disk before anything more may leave; 0 if it is.
+        self._gate = 0
+        # What callers are told once this turn's records are on disk.
+        self._promises: list[tuple[Address, object]] = []
+        self._is_stuck = False
+
+    def on_start(self) -> None:
+        if self._opening is None:
+            self.tell(self._around.journal, ReadBack(self._saga_id, self.address))
+            return
+        self._plan, decision = self._opening
+        self._opening = None
+        self._take(decision, recorded=True)
+
+    def on_receive(self, message: object) -> None:
+        if self._state is None:
+            self._on_message_before_history(message)
+            return
+        match message:
+            case Reply():
+                self._decide(Replied(message))
+            case Alarm():
+                self._on_alarm()
+            case Durable(length=length):
+                self._on_durable(length)
+            case Cancel(future=future):
+                self._answer_after(future, self._decide(CancelAsked()))
+            case Intervene(event=event, future=future):
+                self._answer_after(future, self._decide(event))
+            case AppendRefused(first=first, wanted=wanted):
+                raise AmendsError(f"instance {self._saga_id}: record {first} was refused, the journal is at {wanted}")
+
+    def settle(self) -> None:
+        if self._state is None:
+            return
+        records, self._records = tuple(self._records), []
+        sends, self._sends = self._sends, []
+        deliveries = [d for send in sends for d in self._around.transport.to_service(self._message(send))]
+        forced = any(isinstance(record, FORCED) for record in records)
+        if forced:
+            self._gate = self._state.length
+        if records or (deliveries and self._gate):
+            self._append(records, deliveries, forced=forced)
+        if not self._gate:
+            for address, message in deliveries:
+                self.tell(address, message)
+        if records:
+            self._tell_world(records)
+        self._set_alarm()
+
+    # Deciding.
+
+    def _decide(self, event: Event) -> str | None:
+        assert self._state is not None
+        decision = decide(self._plan, self._state, event, self.clock.now_at(), self.clock.chance())
+        self._take(decision)
+        return decision.answer
+
+    def _take(self, decision: Decision, *, recorded: bool = False) -> None:
+        self._state = decision.state
+        if not recorded:
+            self._records += decision.records
+        self._sends += decision.sends
+        for wake in decision.wakes:
+            self._wake_count += 1
+            heapq.heappush(self._wakes, (wake.at, self._wake_count, wake))
+
+    def _on_message_before_history(self, message: object) -> None:
+        if not isinstance(message, History):
+            self._aside.append(message)
+            return
+        try:
+            if message.problem:
+                raise AmendsError(message.problem)
+            self._plan, state = state_of(self._around.plans, message.records)
+        except AmendsError as error:
+            corrupt = bool(message.problem)
+            self.tell(self._around.coordinator, InstanceUnreadable(self._saga_id, str(error), corrupt=corrupt))
+            return
+        self._state = state
+        if state.ended is not None:
+            self.tell(self._around.coordinator, InstanceEnded(self._saga_id, outcome(self._plan, state)))
+            return
+        self._decide(Recovered())
+        aside, self._aside = self._aside, []
+        for put_aside in aside:
+            self.on_receive(put_aside)
+
+    def _on_alarm(self) -> None:
+        self._alarm_at = None
+        now_at = self.clock.now_at()
+        while self._wakes and self._wakes[0][0] <= now_at:
+            self._decide(heapq.heappop(self._wakes)[2].event)
+
+    def _set_alarm(self) -> None:
+        if self._wakes and (self._alarm_at is None or self._wakes[0][0] < self._alarm_at):
+            self._alarm_at = self._wakes[0][0]
+            self.tell(self._around.timers, After(self._alarm_at, self.address, Alarm()))
+
+    # Recording and sending.
+
+    def _append(self, records: tuple[Record, ...], deliveries: list[tuple[Address, object]], *, forced: bool) -> None:
+        assert self._state is not None
+        then: list[tuple[Address, object]] = list(deliveries) if self._gate else []
+        then += self._promises
+        self._promises.clear()
+        if self._state.ended is not None:
+            then.append((self._around.coordinator, InstanceEnded(self._saga_id, outcome(self._plan, self._state))))
+        elif forced:
+            then.append((self.address, Durable(self._state.length)))
+        first = self._state.length - len(records)
+        self.tell(
+            self._around.journal,
+            Append(
+                self._saga_id,
+                first,
+                records,
+                self.clock.now_at(),
+                forced=forced,
+                then=tuple(then),
+                sender=self.address,
+            ),
+        )
+
+    def _message(self, send: Send) -> Message:
+        around = self._around
+        common: dict[str, Any] = {
+            "service": send.to,
+            "saga_id": self._saga_id,
+            "step": send.step,
+            "attempt": send.attempt,
+            "token": around.token,
+        }
+        if send.phase != "do":
+            return _MESSAGES[send.phase](**common)
+        return Do(
+            **common,
+            command=type(send.command).__name__,
+            payload=codec.encode(send.command),
+            expires_at=self.clock.now_at() + around.expiry_s,
+        )
+
+    def _on_durable(self, length: int) -> None:
+        if length >= self._gate:
+            self._gate = 0
+
+    def _answer_after(self, future: "Future[Any]", answer: str | None) -> None:
+        """Answer a person now, or once what the answer promises is on disk."""
+        if self._records:
+            self._promises.append((Caller(future), answer))
+        else:
+            self.answer(future, answer)
+
+    # Telling the world.
+
+    def _tell_world(self, records: tuple[Record, ...]) -> None:
+        assert self._state is not None
+        seen = telemetry.wants_info()
+        for record in records:
+            if isinstance(record, StepRetried):
+                self._around.counters.retries += 1
+            if seen or isinstance(record, StepStuck):
+                _log(record, self._plan.name, self._saga_id)
+        if self._state.stuck or self._is_stuck:
+            self._is_stuck = bool(self._state.stuck)
+            reasons = {name: self._state.steps[name].reason or "" for name in self._state.stuck}
+            self.tell(self._around.coordinator, InstanceStuck(self._saga_id, reasons))
+
+
+def state_of(plans: Plans, records: tuple[Record, ...]) -> tuple[Plan, State]:
+    """The plan and the state of a history, or AmendsError if this program can't continue it."""
+    started = records[0]
+    if not isinstance(started, Started):
+        raise AmendsError(f"the first record is {type(started).__name__}, wanted Started")
+    plan = plans.get((started.saga, started.version))
+    if plan is None:
+        known = sorted(f"{name} version {version}" for name, version in plans)
+        raise AmendsError(f"no plan for saga {started.saga!r} version {started.version}; this system has {known}")
+    try:
+        return plan, replay(plan, records)
+    except KeyError as error:
+        raise AmendsError(f"saga {plan.name!r} version {plan.version} has no step {error}, the history has") from None
+
+
+_EVENTS: dict[type, str] = {
+    StepDone: telemetry.SAGA_STEP_DONE,
+    StepRefused: telemetry.SAGA_STEP_REFUSED,
+    StepRetried: telemetry.SAGA_STEP_RETRIED,
+    StepUndone: telemetry.SAGA_STEP_UNDONE,
+    StepStuck: telemetry.SAGA_STUCK,
+    Decided: telemetry.SAGA_DECIDED,
+    Intervened: telemetry.SAGA_INTERVENED,
+    Ended: telemetry.SAGA_COMPLETED,
+}
+_FACTS = ("step", "reason", "attempt", "action", "by")
+
+
+def _log(record: Record, saga: str, saga_id: SagaId) -> None:
+    event = _EVENTS.get(type(record))
+    if event is None:
+        return
+    if isinstance(record, Ended) and not record.completed:
+        event = telemetry.SAGA_COMPENSATED
+    facts = {name: value for name in _FACTS if (value := getattr(record, name, None)) is not None}
+    if isinstance(record, Decided):
+        facts["direction"] = Direction(record.direction).value
+    if isinstance(record, StepStuck):
+        telemetry.log.error(event, saga=saga, saga_id=saga_id, **facts)
+    else:
+        telemetry.info(event, saga=saga, saga_id=saga_id, **facts)

@@ -1,0 +1,1 @@
+"""How a command reaches a service, and an answer its saga: the port's adapters."""

@@ -1,0 +1,1 @@
+"""What is said: messages, plans, and the rules of a saga's life. Pure values and pure functions only."""

@@ -1,0 +1,304 @@
+"""Actor: a Pykka actor whose turns a runtime decides.
+
+A turn takes up to `turn_budget` messages, handles each, and calls `settle` once. Nothing
+leaves the actor before `settle` has returned: what it told others during the turn waits in
+its outbox, so a turn that fails has happened to nobody. Pykka's own receive loop, failure
+handling and teardown run unchanged; its three extension points are used here and nowhere
+else. Who runs next is the runtime's business, what follows a failure the keeper's.
+"""
+
+import sys
+import threading
+import traceback as tracebacks
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, ClassVar, TypeVar
+
+import pykka
+from pykka import messages as pykka_messages
+
+from amends.protocol.errors import AmendsError
+from amends.supervisor import telemetry
+from amends.supervisor.mailbox import Address, Caller, EndOfTurn, Mailbox
+from amends.supervisor.runtime import Clock
+
+T = TypeVar("T")
+
+
+class ActorCrash(AmendsError):  # noqa: N818 - reads as the fact it reports
+    """Something that is no Exception (SystemExit, say) left a handler; left alone it would stop every actor."""
+
+
+class Kill:
+    """A message that makes whoever reads it fail, for drills; it is not delivered again."""
+
+
+class Failed:
+    """Told to the keeper of an actor that failed.
+
+    Attributes:
+        name: the actor's address.
+        incarnation: which of its readers failed.
+        error: the error's class; its text may quote a message, so it is not kept.
+        traceback: file, line and function of each frame.
+    """
+
+    __slots__ = ("error", "incarnation", "name", "traceback")
+
+    def __init__(self, name: str, incarnation: int, error: str, traceback: str) -> None:
+        self.name = name
+        self.incarnation = incarnation
+        self.error = error
+        self.traceback = traceback
+
+
+class Exited:
+    """Told to the keeper of an actor that stopped because it was asked to."""
+
+    __slots__ = ("incarnation", "name")
+
+    def __init__(self, name: str, incarnation: int) -> None:
+        self.name = name
+        self.incarnation = incarnation
+
+
+class _Flag:
+    """What Pykka needs of `threading.Event` here, at a fiftieth of its size."""
+
+    __slots__ = ("_is_set",)
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+
+class Actor(pykka.Actor):
+    """The base of every actor here.
+
+    Attributes:
+        turn_budget: messages a turn may take.
+        registered: whether Pykka's registry lists it; that is a list, so nothing numerous belongs there.
+        incarnation: which reader of its mailbox it is, from 1.
+        wakes_at_s: a turn is wanted at this monotonic time even without a message; None is never.
+    """
+
+    turn_budget: ClassVar[int] = 100
+    registered: ClassVar[bool] = True
+    wakes_at_s: float | None = None
+    incarnation = 0
+
+    actor_inbox: Mailbox  # type: ignore[assignment]  # its letters have all that Pykka reads of an envelope
+
+    def __init__(self) -> None:
+        # Not Pykka's own: it makes a uuid4 and an Event, the two largest costs of an actor.
+        mailbox: Mailbox | None = getattr(_birth, "mailbox", None)
+        if mailbox is None:
+            raise AmendsError(f"{type(self).__name__}: an amends actor is born into a mailbox; use supervisor.spawn")
+        _birth.mailbox = None
+        self.actor_inbox = mailbox
+        self.actor_stopped = _Flag()  # type: ignore[assignment]  # the two methods Pykka calls are there
+        self.actor_urn = f"urn:amends:{mailbox.name}"
+        self._outbox: list[tuple[Address, object]] = []
+        self._setup_done = False
+        self._failure: tuple[str, str] | None = None
+        self._in_message = False
+
+    @property
+    def actor_ref(self) -> "pykka.ActorRef[Any]":
+        """Pykka's reference to this incarnation; an address outlives it."""
+        ref = self.__dict__.get("_actor_ref")
+        if ref is None:
+            ref = self._actor_ref = pykka.ActorRef(self)
+        return ref
+
+    @property
+    def clock(self) -> Clock:
+        return self.actor_inbox.runtime.clock
+
+    @property
+    def address(self) -> Mailbox:
+        return self.actor_inbox
+
+    # What a subclass may define.
+
+    def settle(self) -> None:
+        """Make the turn's work final; what was told leaves when this returns."""
+
+    def let_go(self, *, hung: bool) -> None:
+        """Give back what would outlive a failed incarnation, as an open file.
+
+        Args:
+            hung: the actor's own thread is still in its turn, and this is another one.
+        """
+
+    # What a subclass may call in its turn.
+
+    def tell(self, address: Address, message: object) -> None:
+        """Send `message` when this turn has settled."""
+        self._outbox.append((address, message))
+
+    def answer(self, future: "Future[T]", value: T | BaseException) -> None:
+        """Set a caller's future, to a value or an error, when this turn has settled."""
+        self._outbox.append((Caller(future), value))
+
+    # Turns.
+
+    def take_turn(self) -> bool:
+        """One turn; called by the mailbox, in whichever thread the runtime chose. False if it was given up."""
+        mailbox = self.actor_inbox
+        if self.actor_stopped.is_set():  # retired between being asked for a turn and taking it
+            return mailbox.close_turn()
+        try:
+            if not self._setup_done:
+                self._setup_done = True
+                self._actor_loop_setup()
+            self._actor_loop_running()
+        except EndOfTurn:
+            self._in_message = False
+            self._settle()
+        if not mailbox.close_turn():
+            return False  # another incarnation has the letters
+        if self._failure is not None:
+            self._fail(*self._failure, guilty=self._in_message)
+            return True
+        mailbox.settled()
+        self._send()
+        if self.actor_stopped.is_set():
+            mailbox.vacate(self)
+            self._tell_keeper(Exited(mailbox.name, self.incarnation))
+        return True
+
+    def give_up(self) -> bool:
+        """The watch's side of a turn that does not end: take its letters away. False if it just ended."""
+        mailbox = self.actor_inbox
+        if not mailbox.close_turn():
+            return False
+        self.actor_stopped.set()
+        self._unregister()
+        self._fail("a turn that did not end", "", guilty=True, hung=True)
+        mailbox.runtime.replace(mailbox)
+        mailbox.end_run()
+        return True
+
+    def retire(self) -> None:
+        """End this incarnation now, in a turn or not; letters wait for the next one."""
+        mailbox = self.actor_inbox
+        self.actor_stopped.set()
+        self._unregister()
+        in_turn = mailbox.close_turn()
+        mailbox.vacate(self)
+        self._let_go(hung=in_turn)
+        if in_turn:
+            mailbox.give_back("", "", guilty=False, keep=_not_kill)
+            mailbox.runtime.replace(mailbox)
+            mailbox.end_run()
+
+    def _unregister(self) -> None:
+        if self.registered:
+            pykka.ActorRegistry.unregister(self.actor_ref)
+
+    def _settle(self) -> None:
+        try:
+            self.settle()
+        except Exception:  # noqa: BLE001 - whatever it is, the turn has failed
+            self._handle_failure(*sys.exc_info())
+
+    def _send(self) -> None:
+        outbox, self._outbox = self._outbox, []
+        for address, message in outbox:
+            address.tell(message)
+
+    def _fail(self, error: str, traceback: str, *, guilty: bool, hung: bool = False) -> None:
+        mailbox = self.actor_inbox
+        self._outbox.clear()
+        self._let_go(hung=hung)
+        mailbox.vacate(self)
+        mailbox.give_back(error, traceback, guilty=guilty, keep=_not_kill)
+        self._tell_keeper(Failed(mailbox.name, self.incarnation, error, traceback))
+
+    def _let_go(self, *, hung: bool) -> None:
+        try:
+            self.let_go(hung=hung)
+        except Exception as error:  # noqa: BLE001 - what can't be given back must not keep the next one from starting
+            telemetry.log.error(
+                telemetry.ACTOR_FAILED,
+                actor=self.actor_inbox.name,
+                incarnation=self.incarnation,
+                error=type(error).__name__,
+                traceback=frames(error.__traceback__),
+            )
+
+    def _tell_keeper(self, report: Failed | Exited) -> None:
+        if self.actor_inbox.keeper is not None:
+            self.actor_inbox.keeper.tell(report)
+
+    # Pykka's extension points and hooks.
+
+    @staticmethod
+    def _create_actor_inbox() -> Any:
+        raise AmendsError("an amends actor is born into a mailbox, which it does not make")
+
+    @staticmethod
+    def _create_future() -> "pykka.Future[Any]":
+        return pykka.ThreadingFuture()
+
+    def _start_actor_loop(self) -> None:
+        self.actor_inbox.install(self)
+
+    def _handle_receive(self, message: Any) -> Any:
+        self._in_message = True
+        if isinstance(message, Kill):
+            raise ActorCrash("killed by a drill")
+        try:
+            return super()._handle_receive(message)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise ActorCrash(f"{type(error).__name__} left a handler") from error
+
+    def _handle_failure(
+        self,
+        exception_type: type[BaseException] | None,
+        exception_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Pykka's own would log the error with its text, which may quote a message."""
+        name = exception_type.__name__ if exception_type is not None else "an unknown error"
+        self._failure = (name, frames(traceback))
+        self._unregister()
+        self.actor_stopped.set()
+
+    def _stop(self) -> None:
+        self._settle()
+        if self._failure is None:
+            self._send()
+            super()._stop()
+
+
+# Pykka makes an actor's inbox without arguments, so the mailbox an actor is born into can't be one.
+_birth = threading.local()
+
+
+def spawn(mailbox: Mailbox, factory: Callable[[], Actor]) -> Actor:
+    """Make an actor that reads `mailbox` and give it its first turn."""
+    _birth.mailbox = mailbox
+    actor = factory()
+    if actor.registered:
+        pykka.ActorRegistry.register(actor.actor_ref)
+    actor._start_actor_loop()
+    return actor
+
+
+def frames(traceback: TracebackType | None) -> str:
+    """File, line and function of each frame. Source lines and values stay out: they may quote what is secret."""
+    return "\n".join(f"{f.filename}:{f.lineno} in {f.name}" for f in tracebacks.extract_tb(traceback))
+
+
+def _not_kill(message: object) -> bool:
+    return not isinstance(message, (Kill, pykka_messages._ActorStop))

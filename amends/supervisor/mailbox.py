@@ -1,0 +1,262 @@
+"""Mailbox and address: a queue with a name, which outlives the actor that reads it.
+
+A letter is gone only once the turn that took it has settled: if the actor fails before, its
+letters return to the front, in order, for the next incarnation. The one that killed it
+counts its victims and after `POISON_LIMIT` of them becomes a dead letter. At most one turn
+runs at a time, and at most one incarnation reads.
+"""
+
+import concurrent.futures
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from amends.supervisor.runtime import Runtime
+
+if TYPE_CHECKING:
+    from pykka import Future
+
+    from amends.supervisor.actor import Actor
+
+POISON_LIMIT: Final = 3
+"""Incarnations that may die of a message before it becomes a dead letter."""
+
+
+class Address(Protocol):
+    """Somewhere to send a message: a name that survives restarts."""
+
+    @property
+    def name(self) -> str:
+        """What logs and errors call it."""
+        ...
+
+    def tell(self, message: object) -> None:
+        """Leave a message and go on."""
+        ...
+
+
+class Caller:
+    """Somebody outside who waits for an answer, as an address: what it is told sets the future."""
+
+    name = "caller"
+
+    def __init__(self, future: "concurrent.futures.Future[Any]") -> None:
+        self._future = future
+
+    def tell(self, message: object) -> None:
+        """Answer, with a value or an error, unless the caller has gone away."""
+        if self._future.done():
+            return
+        if isinstance(message, BaseException):
+            self._future.set_exception(message)
+        else:
+            self._future.set_result(message)
+
+
+class EndOfTurn(Exception):  # noqa: N818 - a signal, not an error
+    """Leaves Pykka's receive loop: the turn's budget is used up, or nothing is left to read."""
+
+
+class Letter:
+    """A message on its way, and how many incarnations it has killed; the form Pykka's loop reads."""
+
+    __slots__ = ("failures", "message", "reply_to")
+
+    def __init__(self, message: Any, reply_to: "Future[Any] | None" = None) -> None:
+        self.message = message
+        self.reply_to = reply_to
+        self.failures = 0
+
+
+class DeadLetter:
+    """A message nobody could take.
+
+    Attributes:
+        address: whom it was for.
+        message: the message itself; it is never logged, for it may carry what must not be read.
+        reason: why it was not taken.
+        traceback: of the last failure, without values; empty if it killed nobody.
+    """
+
+    __slots__ = ("address", "message", "reason", "traceback")
+
+    def __init__(self, address: str, message: object, reason: str, traceback: str = "") -> None:
+        self.address = address
+        self.message = message
+        self.reason = reason
+        self.traceback = traceback
+
+
+class Mailbox:
+    """A queue, its name, and the actor that reads it now, if any.
+
+    Attributes:
+        incarnation: which reader this is, from 1; a report about an older one is out of date.
+        keeper: who is told when the reader fails.
+        dead: where letters go that nobody can take; None drops them.
+        busy_since_s: when the message in hand was taken (monotonic), None between turns.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_letters",
+        "_scheduled",
+        "_taken",
+        "_turn",
+        "actor",
+        "busy_since_s",
+        "closed",
+        "dead",
+        "incarnation",
+        "keeper",
+        "name",
+        "runtime",
+    )
+
+    def __init__(self, name: str, runtime: Runtime, keeper: Address | None = None, dead: Address | None = None) -> None:
+        self.name = name
+        self.runtime = runtime
+        self.keeper = keeper
+        self.dead = dead
+        self.actor: Actor | None = None
+        self.incarnation = 0
+        self.closed = False
+        self.busy_since_s: float | None = None
+        self._letters: deque[Letter] = deque()
+        self._taken: list[Letter] = []
+        self._turn: list[Actor] = []
+        # Held from the moment a turn is asked for until it is over: an atomic test-and-set, waited for by nobody.
+        self._scheduled = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"Mailbox({self.name!r})"
+
+    # Writing.
+
+    def tell(self, message: object) -> None:
+        """Leave a message and go on."""
+        self._put(Letter(message))
+
+    def put(self, envelope: Any) -> None:
+        """Pykka's way in, for `ActorRef.tell` and `ask`."""
+        self._put(Letter(envelope.message, envelope.reply_to))
+
+    def _put(self, letter: Letter) -> None:
+        self._letters.append(letter)
+        if self.closed:
+            self._drain()
+        elif self.actor is not None and self._scheduled.acquire(blocking=False):
+            self.runtime.ready(self)
+
+    def notify(self) -> None:
+        """See that a turn comes."""
+        if self.actor is not None and self._scheduled.acquire(blocking=False):
+            self.runtime.ready(self)
+
+    # Reading, by the actor in its turn.
+
+    def get(self) -> Letter:
+        """The next letter, or EndOfTurn. Pykka's loop calls it outside its `try`, so the signal passes."""
+        actor = self.actor
+        if actor is None or not self._letters or len(self._taken) >= actor.turn_budget:
+            raise EndOfTurn
+        letter = self._letters.popleft()
+        self._taken.append(letter)
+        self.busy_since_s = self.runtime.clock.now_s()
+        return letter
+
+    def empty(self) -> bool:
+        return not self._letters
+
+    # Turns.
+
+    def run_turn(self) -> bool:
+        """One turn of the actor that reads here, asked for with `ready`.
+
+        False if the turn was given up while it ran: another thread has taken over, so this one has to end.
+        """
+        actor = self.actor
+        if actor is not None:
+            self._turn.append(actor)
+            self.busy_since_s = self.runtime.clock.now_s()
+            if not actor.take_turn():
+                return False
+        self.end_run()
+        return True
+
+    def end_run(self) -> None:
+        """The turn that `ready` asked for is over; ask for another if there is more to read."""
+        self._scheduled.release()
+        if self._letters:
+            self.notify()
+
+    def close_turn(self) -> bool:
+        """Whether a turn was open until now; from here on nobody else can end it.
+
+        A turn is ended either by its actor or by the watch that gives it up. Whoever takes
+        the only entry of `_turn` is the one, and `list.pop` is atomic.
+        """
+        try:
+            self._turn.pop()
+        except IndexError:
+            return False
+        self.busy_since_s = None
+        return True
+
+    def settled(self) -> None:
+        """The letters of this turn are done with."""
+        self._taken.clear()
+
+    def give_back(self, error: str, traceback: str, *, guilty: bool, keep: Any = None) -> None:
+        """Return the letters of a turn that failed to the front; `guilty` blames the last one taken."""
+        taken, self._taken = self._taken, []
+        if guilty and taken:
+            taken[-1].failures += 1
+        for letter in reversed(taken):
+            if letter.reply_to is not None or (keep is not None and not keep(letter.message)):
+                continue
+            if letter.failures >= POISON_LIMIT:
+                self._bury(letter, f"{letter.failures} incarnations died of it, the last of {error}", traceback)
+            else:
+                self._letters.appendleft(letter)
+
+    # Beginning and end.
+
+    def install(self, actor: "Actor") -> None:
+        """From now on `actor` reads here; its first turn comes even if there is nothing to read."""
+        self.incarnation += 1
+        actor.incarnation = self.incarnation
+        self.actor = actor
+        self.notify()
+
+    def vacate(self, actor: "Actor") -> None:
+        """`actor` reads no more; letters wait for the next one."""
+        if self.actor is actor:
+            self.actor = None
+
+    def close(self) -> None:
+        """For good: what is here and what still comes is buried."""
+        self.closed = True
+        self.actor = None
+        self._drain()
+        self.runtime.release(self)
+
+    def _drain(self) -> None:
+        while self._letters:
+            try:
+                letter = self._letters.popleft()
+            except IndexError:  # somebody else drains too
+                return
+            self._bury(letter, "its address is closed")
+
+    def _bury(self, letter: Letter, reason: str, traceback: str = "") -> None:
+        if letter.reply_to is not None:
+            letter.reply_to.set_exception((RuntimeError, RuntimeError(f"{self.name}: {reason}"), None))
+        elif self.dead is not None:
+            self.dead.tell(DeadLetter(self.name, letter.message, reason, traceback))

@@ -1,0 +1,1 @@
+"""The runtimes of a running program; the simulated one stands in `amends.testing`."""

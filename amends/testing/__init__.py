@@ -1,0 +1,1 @@
+"""For drills and for users' own tests."""
