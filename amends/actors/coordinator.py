@@ -198,6 +198,8 @@ class Coordinator(Actor):
         self._ended = {"completed": 0, "compensated": 0}
         self._draining: list[Future[Any]] = []
         self._later: list[ToInstance] = []
+        # Instances that wait for the token under which they are to run.
+        self._unborn: dict[SagaId, tuple[Plan, Decision] | None] = {}
 
     def on_start(self) -> None:
         self.tell(self._around.journal, ListOpen("", PAGE, self.address))
@@ -279,7 +281,11 @@ class Coordinator(Actor):
 
     def _on_not_opened(self, refused: NotOpened) -> None:
         starting = self._callers.starting.pop(refused.saga_id, None)
-        if starting is not None:
+        if starting is None:
+            return
+        if refused.corrupt:
+            self._refuse(starting.submit, AmendsError(f"the key's instance can't go on: {refused.reason}"))
+        else:
             self._refuse(
                 starting.submit, JournalUnavailable(f"the journal can't take a new instance: {refused.reason}")
             )
@@ -292,6 +298,9 @@ class Coordinator(Actor):
 
     def _on_open_ids(self, page: OpenIds) -> None:
         self._around = self._around_for(page.token)
+        unborn, self._unborn = self._unborn, {}
+        for saga_id, opening in unborn.items():
+            self._give_life(saga_id, opening)
         for saga_id in page.ids:
             if saga_id not in self._sagas:
                 self._found += 1
@@ -326,7 +335,14 @@ class Coordinator(Actor):
     def _spawn(self, saga_id: SagaId, opening: tuple[Plan, Decision] | None) -> None:
         mailbox = Mailbox(saga_id, self._runtime, keeper=self.address, dead=self._dead)
         self._sagas[saga_id] = mailbox
-        spawn(mailbox, lambda: SagaActor(saga_id, self._around, opening))
+        if self._around.token:
+            self._give_life(saga_id, opening)
+        else:
+            # Without a token its commands would look older than those of an earlier process.
+            self._unborn[saga_id] = opening
+
+    def _give_life(self, saga_id: SagaId, opening: tuple[Plan, Decision] | None) -> None:
+        spawn(self._sagas[saga_id], lambda: SagaActor(saga_id, self._around, opening))
 
     def _on_failed(self, failed: Failed) -> None:
         saga_id = SagaId(failed.name)

@@ -41,6 +41,7 @@ def open_database(path: Path, application_id: int, scripts: Mapping[str, Sequenc
         scripts: the migrations of each owner of tables in it.
     """
     _check_file(path)
+    has_log = _has_log(path)
     connection = None
     try:
         connection = apsw.Connection(str(path))
@@ -52,14 +53,26 @@ def open_database(path: Path, application_id: int, scripts: Mapping[str, Sequenc
         connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
         _migrate(connection, application_id, scripts, versions)
     except apsw.Error as error:
-        if connection is not None:
-            connection.close()
+        _close_refused(connection, has_log=has_log)
         raise StorageError(f"{path}: can't be opened: {error}") from error
     except StorageError:
-        if connection is not None:
-            connection.close()
+        _close_refused(connection, has_log=has_log)
         raise
     return connection
+
+
+def _close_refused(connection: apsw.Connection | None, *, has_log: bool) -> None:
+    if connection is None:
+        return
+    if has_log:
+        # What stands in a write-ahead log that was found here is for its own program to move into the file.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.close()
+
+
+def _has_log(path: Path) -> bool:
+    log = path.with_name(path.name + "-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
 def _check_file(path: Path) -> None:
@@ -71,8 +84,7 @@ def _check_file(path: Path) -> None:
         head = file.read(100)
     if not head.startswith(_HEADER):
         raise StorageError(f"{path}: is no SQLite database; it begins with {head[:16]!r}, wanted {_HEADER!r}")
-    wal = path.with_name(path.name + "-wal")
-    if len(head) == 100 and not (wal.exists() and wal.stat().st_size):
+    if len(head) == 100 and not _has_log(path):
         # With a write-ahead log beside it the file may lag behind its own header; without one it may not.
         page_size = int.from_bytes(head[16:18], "big")
         wanted = int.from_bytes(head[28:32], "big") * (65536 if page_size == 1 else page_size)

@@ -2,14 +2,16 @@
 
 One row for each step it was asked to do or undo, kept in the service's own database and
 written in the transaction of the effect, so the two are never apart. What a message means
-given that row is `judge`, a pure function; running handlers is the service's business.
+given that row is `judge`, a pure function; running handlers is `serving`'s business.
 """
 
+from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
 import apsw
 
+from amends.protocol import codec
 from amends.protocol.messages import Do, Message, Resolve, SagaId, Undo
 
 SCRIPTS: Final = (
@@ -57,6 +59,10 @@ class Verdict(Enum):
     EXPIRED = auto()
 
 
+# Before Python 3.12 a member looked up in its enum costs many times a global, and this one is for every message.
+_RUN = Verdict.RUN
+
+
 def judge(message: Message, row: Row | None, newest_token: int, now_at: float) -> Verdict:
     """What `message` means, given the step's row and the newest token seen for its saga.
 
@@ -79,7 +85,7 @@ def judge(message: Message, row: Row | None, newest_token: int, now_at: float) -
 
 def _judge_do(message: Do, row: Row | None, now_at: float) -> Verdict:
     if row is None:
-        return Verdict.EXPIRED if now_at >= message.expires_at else Verdict.RUN
+        return Verdict.EXPIRED if now_at >= message.expires_at else _RUN
     if row.state == "undone":
         return Verdict.IS_CANCELLED
     if row.command != message.command or row.payload != message.payload.decode():
@@ -88,60 +94,68 @@ def _judge_do(message: Do, row: Row | None, now_at: float) -> Verdict:
 
 
 class Fence:
-    """The rows, over the connection of the service that owns them. Never commits."""
+    """The rows, over the connection of the service that owns them. Never commits.
+
+    A turn loads what is known of its sagas at once, and writes what has changed at once: `load`, then any number of
+    look-ups and changes, then `write`.
+    """
 
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
+        # What is known of the turn's sagas: tokens by step; and the whole rows this turn has changed.
+        self._tokens: dict[str, dict[str, int]] = {}
+        self._changed: dict[tuple[str, str], tuple[Row, float]] = {}
+
+    def load(self, saga_ids: Iterable[SagaId]) -> None:
+        """Begin a turn about these sagas, and forget the one before."""
+        self._changed.clear()
+        self._tokens = {saga_id: {} for saga_id in saga_ids}
+        rows = self._db.execute(
+            "select saga_id, step, token from amends_fence where saga_id in (select value from json_each(?))",
+            (codec.encode(list(self._tokens)).decode(),),
+        )
+        for saga_id, step, token in rows:
+            self._tokens[saga_id][step] = token
 
     def look_up(self, saga_id: SagaId, step: str) -> tuple[Row | None, int]:
         """The step's row, if there is one, and the newest token seen for its saga (0 if none)."""
-        found, newest = None, 0
-        for name, *values in self._db.execute(
-            "select step, state, token, command, payload, answer from amends_fence where saga_id = ?", (saga_id,)
-        ):
-            row = Row(*values)
-            newest = max(newest, row.token)
-            if name == step:
-                found = row
-        return found, newest
+        tokens = self._tokens[saga_id]
+        if not tokens:
+            return None, 0
+        changed = self._changed.get((saga_id, step))
+        row = changed[0] if changed is not None else self._read(saga_id, step) if step in tokens else None
+        return row, max(tokens.values())
 
     def record_do(self, message: Do, state: str, answer: str | None, at: float) -> None:
         """A step was done or refused, or has begun."""
-        self._db.execute(
-            "insert into amends_fence values (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                message.saga_id,
-                message.step,
-                state,
-                message.token,
-                message.command,
-                message.payload.decode(),
-                answer,
-                at,
-            ),
-        )
+        self._change(message, Row(state, message.token, message.command, message.payload.decode(), answer), at)
 
-    def record_answer(self, saga_id: SagaId, step: str, state: str, answer: str | None, at: float) -> None:
+    def record_answer(self, message: Message, state: str, answer: str | None, at: float) -> None:
         """What became of a step that had begun."""
-        self._db.execute(
-            "update amends_fence set state = ?, answer = ?, at = ? where saga_id = ? and step = ? and state = 'begun'",
-            (state, answer, at, saga_id, step),
-        )
+        row, _ = self.look_up(message.saga_id, message.step)
+        if row is not None and row.state == "begun":
+            self._change(message, row._replace(state=state, answer=answer), at)
 
     def record_undone(self, message: Message, at: float) -> None:
         """The step is undone, or can't be done any more."""
-        self._db.execute(
-            "insert into amends_fence (saga_id, step, state, token, at) values (?, ?, 'undone', ?, ?)"
-            " on conflict do update set state = 'undone', token = excluded.token, at = excluded.at",
-            (message.saga_id, message.step, message.token, at),
-        )
+        row, _ = self.look_up(message.saga_id, message.step)
+        undone = Row("undone", message.token, None, None, None)
+        self._change(message, undone if row is None else row._replace(state="undone", token=message.token), at)
 
-    def record_token(self, message: Message) -> None:
+    def record_token(self, message: Message, at: float) -> None:
         """A newer grant than the row's own has asked about it."""
-        self._db.execute(
-            "update amends_fence set token = ? where saga_id = ? and step = ? and token < ?",
-            (message.token, message.saga_id, message.step, message.token),
-        )
+        row, _ = self.look_up(message.saga_id, message.step)
+        if row is not None and row.token < message.token:
+            self._change(message, row._replace(token=message.token), at)
+
+    def write(self) -> None:
+        """Put what this turn has changed into the database."""
+        if self._changed:
+            self._db.executemany(
+                "insert or replace into amends_fence values (?, ?, ?, ?, ?, ?, ?, ?)",
+                [(saga_id, step, *row, at) for (saga_id, step), (row, at) in self._changed.items()],
+            )
+            self._changed.clear()
 
     def prune(self, before_at: float, limit: int) -> int:
         """Forget up to `limit` rows older than `before_at`; how many it were. Calls outside that began are kept."""
@@ -151,3 +165,14 @@ class Fence:
             (before_at, limit),
         )
         return self._db.changes()
+
+    def _read(self, saga_id: SagaId, step: str) -> Row | None:
+        row = self._db.execute(
+            "select state, token, command, payload, answer from amends_fence where saga_id = ? and step = ?",
+            (saga_id, step),
+        ).fetchone()
+        return None if row is None else Row(*row)
+
+    def _change(self, message: Message, row: Row, at: float) -> None:
+        self._tokens[message.saga_id][message.step] = row.token
+        self._changed[message.saga_id, message.step] = (row, at)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from amends.actors.fence import Row
 from amends.actors.handlers import Handler
-from amends.protocol import codec
 from amends.protocol.messages import Answer, Do, IdempotencyKey, Message, Unavailable
+from amends.supervisor.mailbox import Address
 
 if TYPE_CHECKING:
-    from amends.actors.service import Service
+    from amends.actors.serving import Serving
 
 
 class OutsideAnswer:
@@ -37,10 +37,15 @@ class OutsideAnswer:
 
 
 class OutsideCalls:
-    """The calls of one service that are planned in this turn or under way, and who waits for them."""
+    """The calls of one service that are planned in this turn or under way, and who waits for them.
 
-    def __init__(self, service: "Service") -> None:
-        self._service = service
+    Args:
+        home: where a call's thread tells what it came back with.
+    """
+
+    def __init__(self, serving: "Serving", home: Address) -> None:
+        self._serving = serving
+        self._home = home
         self._planned: list[Callable[[], None]] = []
         self._planned_keys: list[IdempotencyKey] = []
         self._waiting: dict[IdempotencyKey, list[Message]] = {}
@@ -57,7 +62,7 @@ class OutsideCalls:
             waiting.append(message)
             return
         if handler is None or row.command is None or row.payload is None:
-            self._service._reply(message, Unavailable(f"nothing here can tell what became of {row.command}"))
+            self._serving.reply(message, Unavailable(f"nothing here can tell what became of {row.command}"))
             return
         self._waiting[message.key] = [message]
         begun = Do(
@@ -77,7 +82,7 @@ class OutsideCalls:
         planned, self._planned = self._planned, []
         self._planned_keys.clear()
         for call in planned:
-            self._service.address.runtime.outside(call)
+            self._serving.call_outside(call)
 
     def forget_turn(self) -> None:
         """The turn was lost: none of its calls may leave."""
@@ -97,27 +102,24 @@ class OutsideCalls:
             self._answer(message, answer)
 
     def _answer(self, message: Message, answer: Answer | None) -> None:
-        service = self._service
+        serving = self._serving
         if isinstance(answer, Unavailable):
-            service._reply(message, answer)
+            serving.reply(message, answer)
         elif answer is None:
-            service._fence.record_undone(message, service.clock.now_at())
-            service._on_message(message)
+            serving.bury(message)
         else:
-            service._on_message(message)  # the row is no longer `begun`: the usual rules apply
+            serving.serve_one(message)  # the row is no longer `begun`: the usual rules apply
 
     def _plan(self, message: Do, handler: Handler, run: Callable[..., Any], *, verifying: bool) -> None:
-        service, mailbox = self._service, self._service.address
         told = OutsideAnswer(message, handler)
 
         def call() -> None:
             try:
-                command: object = codec.decode(handler.command, message.payload, f"service {service.name!r}")
-                told.answer = run(service, command, message.key)
+                told.answer = self._serving.run_outside(message, handler, run)
                 told.never_arrived = verifying and told.answer is None
             except Exception as error:  # noqa: BLE001 - whatever it is, the step's outcome is not known
                 told.error = error
-            mailbox.tell(told)
+            self._home.tell(told)
 
         self._planned.append(call)
         self._planned_keys.append(message.key)

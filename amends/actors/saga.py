@@ -190,9 +190,9 @@ class SagaActor(Actor):
     def settle(self) -> None:
         if self._state is None:
             return
-        records, self._records = tuple(self._records), []
         sends, self._sends = self._sends, []
         deliveries = [d for send in sends for d in self._around.transport.to_service(self._message(send))]
+        records = self._due_records(gated=bool(deliveries and self._gate))
         forced = any(isinstance(record, FORCED) for record in records)
         if forced:
             self._gate = self._state.length
@@ -204,6 +204,16 @@ class SagaActor(Actor):
         if records:
             self._tell_world(records)
         self._set_alarm()
+
+    def _due_records(self, *, gated: bool) -> tuple[Record, ...]:
+        """What is to be appended now.
+
+        A mere result waits for company: whether this actor or the journal loses it in a crash, the fence has it.
+        """
+        if not gated and not self._promises and all(type(record) in _WAITS for record in self._records):
+            return ()
+        records, self._records = tuple(self._records), []
+        return records
 
     # Deciding.
 
@@ -280,21 +290,19 @@ class SagaActor(Actor):
         )
 
     def _message(self, send: Send) -> Message:
-        around = self._around
-        common: dict[str, Any] = {
-            "service": send.to,
-            "saga_id": self._saga_id,
-            "step": send.step,
-            "attempt": send.attempt,
-            "token": around.token,
-        }
+        token = self._around.token
         if send.phase != "do":
-            return _MESSAGES[send.phase](**common)
+            kind = _MESSAGES[send.phase]
+            return kind(service=send.to, saga_id=self._saga_id, step=send.step, attempt=send.attempt, token=token)
         return Do(
-            **common,
+            service=send.to,
+            saga_id=self._saga_id,
+            step=send.step,
+            attempt=send.attempt,
+            token=token,
             command=type(send.command).__name__,
             payload=codec.encode(send.command),
-            expires_at=self.clock.now_at() + around.expiry_s,
+            expires_at=self.clock.now_at() + self._around.expiry_s,
         )
 
     def _on_durable(self, length: int) -> None:
@@ -338,6 +346,8 @@ def state_of(plans: Plans, records: tuple[Record, ...]) -> tuple[Plan, State]:
     except KeyError as error:
         raise AmendsError(f"saga {plan.name!r} version {plan.version} has no step {error}, the history has") from None
 
+
+_WAITS = (StepDone, StepUndone)
 
 _EVENTS: dict[type, str] = {
     StepDone: telemetry.SAGA_STEP_DONE,

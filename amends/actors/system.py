@@ -133,7 +133,11 @@ class System:
         tree = _Tree(self._specs, self._plans, self._folder, self._retention_s, self._max_open, self._wrap)
         # Opened here once, so that a journal that can't be is the caller's error and not an actor's.
         first = self._open_store()
-        self._before = first.counts()
+        try:
+            self._before = first.counts()
+        except AmendsError:
+            first.close()
+            raise
         stores = iter((first,))
         tree.start(lambda: next(stores, None) or self._open_store())
         self._tree = tree

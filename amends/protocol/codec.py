@@ -7,7 +7,7 @@ Structs, dataclasses or anything else msgspec knows; a value that does not fit i
 
 import re
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 
@@ -18,6 +18,9 @@ SCHEMA = 1
 """The version of the records' form that this program writes; older ones are read, newer ones refused."""
 
 T = TypeVar("T")
+
+TYPES = {kind: str(kind.__struct_config__.tag) for kind in get_args(Record)}
+"""The name of each kind of record."""
 
 _encoder = msgspec.json.Encoder()
 _records = msgspec.json.Decoder(Record)

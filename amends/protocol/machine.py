@@ -32,8 +32,9 @@ from amends.protocol.events import (
 )
 from amends.protocol.messages import Done, Never, Refused, Reply, Unavailable, Undone
 from amends.protocol.records import (
+    BACK,
+    FORWARD,
     Decided,
-    Direction,
     Ended,
     Intervened,
     Record,
@@ -48,8 +49,24 @@ from amends.protocol.records import (
     StepUndone,
 )
 from amends.protocol.retry import backoff_s
-from amends.protocol.saga import Kind, Plan, PlannedStep, Results
-from amends.protocol.state import PHASE, Progress, State, Status, apply, first_state, start_ready, to_undo
+from amends.protocol.saga import PIVOT, Plan, PlannedStep, Results
+from amends.protocol.state import (
+    DONE,
+    NEVER,
+    PHASE,
+    REFUSED,
+    RESOLVING,
+    SENT,
+    UNDOING,
+    WAITING,
+    Progress,
+    State,
+    all_done,
+    apply,
+    first_state,
+    start_ready,
+    to_undo,
+)
 
 DEADLINE = "deadline"
 CANCELLED_BY_CALLER = "cancelled by the caller"
@@ -117,7 +134,7 @@ class _Draft:
 
     def phase(self, progress: Progress) -> str | None:
         """What is being asked for a step. Once the instance goes back, nothing but its undo."""
-        if self.state.direction is Direction.BACK and progress.status is not Status.UNDOING:
+        if self.state.direction is BACK and progress.status is not UNDOING:
             return None
         return PHASE.get(progress.status)
 
@@ -127,22 +144,22 @@ def _on_reply(draft: _Draft, reply: Reply) -> None:
     if reply.step not in draft.plan.steps:
         return
     status = draft.state.steps[reply.step].status
-    asked = status in (Status.SENT, Status.RESOLVING)
+    asked = status in (SENT, RESOLVING)
     match reply.answer:
         case Done(result) if asked and reply.phase != "undo":
             draft.add(StepDone(reply.step, result))
         case Refused(reason) if asked and reply.phase != "undo":
             _on_refusal(draft, reply.step, StepRefused(reply.step, reason), reason)
-        case Never() if status is Status.RESOLVING:
+        case Never() if status is RESOLVING:
             _on_refusal(draft, reply.step, StepNever(reply.step), draft.state.steps[reply.step].reason or "unavailable")
-        case Undone() if status is Status.UNDOING:
+        case Undone() if status is UNDOING:
             draft.add(StepUndone(reply.step))
         case Unavailable(reason) if draft.awaits(reply.step, reply.phase, reply.attempt):
             _failed_attempt(draft, reply.step, reason)
 
 
 def _on_refusal(draft: _Draft, step: str, fact: Record, reason: str) -> None:
-    if draft.state.direction is Direction.FORWARD:
+    if draft.state.direction is FORWARD:
         # Nothing turns a decided instance round: a person has to see how this can be.
         _stuck(draft, step, f"refused after the decision: {reason}")
         return
@@ -152,20 +169,20 @@ def _on_refusal(draft: _Draft, step: str, fact: Record, reason: str) -> None:
 def _turn_back(draft: _Draft, step: str | None, reason: str) -> None:
     """Decide back, unless the pivot may have happened: then its answer decides, and it is asked first."""
     pivot = draft.plan.pivot
-    status = Status.WAITING if pivot is None else draft.state.steps[pivot].status
-    if status is Status.RESOLVING:
+    status = WAITING if pivot is None else draft.state.steps[pivot].status
+    if status is RESOLVING:
         return
-    in_doubt = status is Status.SENT or (status is Status.WAITING and draft.state.recovered)
+    in_doubt = status is SENT or (status is WAITING and draft.state.recovered)
     if pivot is not None and in_doubt:
         draft.add(StepResolving(pivot, reason, step, reason))
     else:
-        draft.add(Decided(Direction.BACK, step, reason))
+        draft.add(Decided(BACK, step, reason))
 
 
 def _on_cancel(draft: _Draft) -> CancelAnswer:
     state, pivot = draft.state, draft.plan.pivot
     # After a crash nobody knows whether the pivot was sent; only its answer may then turn the instance back.
-    pivot_sent = pivot is not None and (state.recovered or state.steps[pivot].status is not Status.WAITING)
+    pivot_sent = pivot is not None and (state.recovered or state.steps[pivot].status is not WAITING)
     if state.direction is not None or pivot_sent:
         return CancelAnswer.TOO_LATE
     _turn_back(draft, None, CANCELLED_BY_CALLER)
@@ -182,7 +199,7 @@ def _failed_attempt(draft: _Draft, step: str, reason: str) -> None:
         draft.add(StepRetried(step, progress.attempt + 1, due_at, reason))
     elif not may_fail:
         _stuck(draft, step, reason)
-    elif progress.status is Status.SENT:
+    elif progress.status is SENT:
         draft.add(StepResolving(step, reason))
     else:
         _turn_back(draft, step, reason)
@@ -190,7 +207,7 @@ def _failed_attempt(draft: _Draft, step: str, reason: str) -> None:
 
 def _may_fail(draft: _Draft, planned: PlannedStep, progress: Progress) -> bool:
     """Whether the instance can go back without this step's answer. A pivot's answer is needed either way."""
-    asking_pivot = planned.kind is Kind.PIVOT and progress.status is Status.RESOLVING
+    asking_pivot = planned.kind is PIVOT and progress.status is RESOLVING
     return draft.state.direction is None and not asking_pivot
 
 
@@ -211,7 +228,7 @@ def _on_intervention(draft: _Draft, event: Intervention) -> str | None:
             draft.add(Intervened(step, "retry", by, reason))
             draft.resend.add(step)
         case SupplyResult(step, by, reason, result):
-            if progress.status is Status.UNDOING:
+            if progress.status is UNDOING:
                 return f"step {step!r} is being undone: an undo has no result; retry or skip it"
             try:
                 codec.decode(object, result, f"step {step!r}: result")
@@ -220,7 +237,7 @@ def _on_intervention(draft: _Draft, event: Intervention) -> str | None:
             draft.add(Intervened(step, "supply", by, reason, result))
         case Skip(step, by, reason):
             after = [p.name for p in draft.plan.steps.values() if step in p.visible]
-            if draft.state.direction is Direction.FORWARD and after:
+            if draft.state.direction is FORWARD and after:
                 return f"step {step!r} can't be skipped: {after} may use its result; supply one"
             draft.add(Intervened(step, "skip", by, reason))
     return None
@@ -232,26 +249,24 @@ def _follow(draft: _Draft) -> None:
     if draft.state.direction is None:
         _follow_undecided(draft)
     state = draft.state
-    if state.direction is Direction.FORWARD:
-        if all(p.status in (Status.DONE, Status.SKIPPED) for p in state.steps.values()):
+    if state.direction is FORWARD:
+        if all_done(state.steps, plan.steps):
             draft.add(Ended(completed=True))
-    elif state.direction is Direction.BACK and not any(to_undo(state, state.steps[n]) for n in plan.compensatable):
+    elif state.direction is BACK and not any(to_undo(state, state.steps[n]) for n in plan.compensatable):
         step, reason = state.cause or (None, "")
         draft.add(Ended(completed=False, step=step, reason=reason))
 
 
 def _follow_undecided(draft: _Draft) -> None:
     plan, steps = draft.plan, draft.state.steps
-    pivot_done = plan.pivot is not None and steps[plan.pivot].status is Status.DONE
-    if pivot_done or all(steps[n].status is Status.DONE for n in plan.before_decision):
-        draft.add(Decided(Direction.FORWARD))
+    statuses = [steps[name].status for name in plan.before_decision]
+    if statuses.count(DONE) == len(statuses) or (plan.pivot is not None and steps[plan.pivot].status is DONE):
+        draft.add(Decided(FORWARD))
         # While the pivot was asked others may have been given up on; now the instance can't do without their answers.
         draft.resend.update(n for n in plan.before_decision if steps[n].status in PHASE)
-        return
-    for name in plan.before_decision:
-        if steps[name].status in (Status.REFUSED, Status.NEVER):
-            _turn_back(draft, *(draft.state.cause or (name, steps[name].reason or "unavailable")))
-            return
+    elif REFUSED in statuses or NEVER in statuses:
+        name = next(n for n in plan.before_decision if steps[n].status in (REFUSED, NEVER))
+        _turn_back(draft, *(draft.state.cause or (name, steps[name].reason or "unavailable")))
 
 
 def _answer_after_end(event: Event) -> str | None:
@@ -270,9 +285,11 @@ def _decision(
     sends: list[Send] = []
     wakes: list[Wake] = []
     for name, progress in draft.state.steps.items():
-        phase = draft.phase(progress)
         again = name in draft.resend
-        if phase is None or (progress is before.get(name) and not again):
+        if progress is before.get(name) and not again:
+            continue
+        phase = draft.phase(progress)
+        if phase is None:
             continue
         if phase == "do" and name in draft.unbuildable:
             if progress.stuck and progress.due_at is not None:
@@ -284,7 +301,7 @@ def _decision(
         planned = draft.plan.steps[name]
         try:
             command = _command(draft, planned) if phase == "do" else None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - it is the user's code, and what it raises decides
             _on_unbuildable(draft, name, f"its method raised {type(error).__name__}")
             return _decision(draft, before, answer, opening=opening)
         sends.append(Send(name, planned.to, phase, progress.attempt, command))

@@ -11,12 +11,18 @@ import msgspec
 
 from amends.protocol.messages import SagaId
 
+_NO_RESULT = msgspec.Raw()
+
 
 class Direction(StrEnum):
     """Which way a decision fixes: on to the end, or undo everything."""
 
     FORWARD = "forward"
     BACK = "back"
+
+
+# Before Python 3.12 a member looked up in its enum costs many times a global, and these are on the path of every step.
+FORWARD, BACK = Direction
 
 
 class _Record(msgspec.Struct, frozen=True, tag_field="type", omit_defaults=True, gc=False):
@@ -117,13 +123,14 @@ class Intervened(_Record, frozen=True, tag="intervened"):
     Attributes:
         action: "retry", "supply" (the step counts as done with `result`) or "skip".
         by: who.
+        result: for "supply", as JSON; empty otherwise. (An optional Raw can be written but not read back.)
     """
 
     step: str
     action: str
     by: str
     reason: str
-    result: msgspec.Raw | None = None
+    result: msgspec.Raw = _NO_RESULT
 
 
 class Ended(_Record, frozen=True, tag="ended"):

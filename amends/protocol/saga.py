@@ -31,6 +31,9 @@ class Kind(StrEnum):
     RETRIABLE = "retriable"
 
 
+COMPENSATABLE, PIVOT, RETRIABLE = Kind
+
+
 class Results(Mapping[str, msgspec.Raw]):
     """The results of the steps that came before, as JSON by step name."""
 
@@ -99,17 +102,17 @@ def _declare(kind: Kind, to: str, after: Sequence[Step], timeout_s: float, retry
 
 def step(*, to: str, after: Sequence[Step] = (), timeout_s: float = 5.0, retry: Retry = _RETRY) -> Declare:
     """A compensatable step: done before the decision, undone if the instance goes back."""
-    return _declare(Kind.COMPENSATABLE, to, after, timeout_s, retry)
+    return _declare(COMPENSATABLE, to, after, timeout_s, retry)
 
 
 def pivot(*, to: str, after: Sequence[Step] = (), timeout_s: float = 5.0, retry: Retry = _RETRY) -> Declare:
     """The go/no-go step: sent once every compensatable step is done; its answer is the decision."""
-    return _declare(Kind.PIVOT, to, after, timeout_s, retry)
+    return _declare(PIVOT, to, after, timeout_s, retry)
 
 
 def retriable(*, to: str, after: Sequence[Step] = (), timeout_s: float = 5.0, retry: Retry = _RETRY) -> Declare:
     """A step sent only after the decision to go forward; it must succeed in the end."""
-    return _declare(Kind.RETRIABLE, to, after, timeout_s, retry)
+    return _declare(RETRIABLE, to, after, timeout_s, retry)
 
 
 class PlannedStep(msgspec.Struct, frozen=True):
@@ -118,6 +121,7 @@ class PlannedStep(msgspec.Struct, frozen=True):
     Attributes:
         needs: steps that must be done before it is sent (all compensatable ones, for a pivot).
         dependents: compensatable steps that, directly or not, come after it; they are undone first.
+        followers: steps that need it and may be ready once it is done.
         visible: steps whose results its method may use: those certain to be done by then.
     """
 
@@ -128,6 +132,7 @@ class PlannedStep(msgspec.Struct, frozen=True):
     build: Build
     needs: tuple[str, ...]
     dependents: tuple[str, ...]
+    followers: tuple[str, ...]
     visible: frozenset[str]
     timeout_s: float
     retry: Retry
@@ -201,11 +206,10 @@ def _plan(
         raise PlanError(f"saga {name!r}: declares no input; write `input: TheType` in the class")
     _check_kinds(name, declared)
     ordered = _in_order(name, declared)
-    before = tuple(s.name for s in ordered if s.kind is not Kind.RETRIABLE)
-    compensatable = tuple(s.name for s in ordered if s.kind is Kind.COMPENSATABLE)
+    before = tuple(s.name for s in ordered if s.kind is not RETRIABLE)
+    compensatable = tuple(s.name for s in ordered if s.kind is COMPENSATABLE)
     needs = {
-        s.name: compensatable if s.kind is Kind.PIVOT else tuple(dict.fromkeys(n.name for n in s.needs))
-        for s in ordered
+        s.name: compensatable if s.kind is PIVOT else tuple(dict.fromkeys(n.name for n in s.needs)) for s in ordered
     }
     ancestors = _ancestors(needs)
     steps = {
@@ -217,18 +221,19 @@ def _plan(
             build=s.build,
             needs=needs[s.name],
             dependents=tuple(c for c in compensatable if s.name in ancestors[c]),
-            visible=frozenset(ancestors[s.name] | (set(before) if s.kind is Kind.RETRIABLE else set())),
+            followers=tuple(n for n, direct in needs.items() if s.name in direct),
+            visible=frozenset(ancestors[s.name] | (set(before) if s.kind is RETRIABLE else set())),
             timeout_s=s.timeout_s,
             retry=s.retry,
         )
         for s in ordered
     }
-    pivot_name = next((s.name for s in ordered if s.kind is Kind.PIVOT), None)
+    pivot_name = next((s.name for s in ordered if s.kind is PIVOT), None)
     return Plan(name, version, saga, hints["input"], deadline_s, reserve_s, steps, pivot_name, before, compensatable)
 
 
 def _check_kinds(saga: str, declared: Mapping[str, Step]) -> None:
-    pivots = [s.name for s in declared.values() if s.kind is Kind.PIVOT]
+    pivots = [s.name for s in declared.values() if s.kind is PIVOT]
     if len(pivots) > 1:
         raise PlanError(f"saga {saga!r}: steps {pivots} are all pivots; a saga has at most one point of no return")
     for s in declared.values():
@@ -239,12 +244,12 @@ def _check_kinds(saga: str, declared: Mapping[str, Step]) -> None:
                 raise PlanError(
                     f"saga {saga!r}: step {s.name!r} comes after {need.name!r}, which is no step of this saga"
                 )
-            if need.kind is Kind.RETRIABLE and s.kind is not Kind.RETRIABLE:
+            if need.kind is RETRIABLE and s.kind is not RETRIABLE:
                 raise PlanError(
                     f"saga {saga!r}: step {s.name!r} comes before the decision and can't wait for the retriable "
                     f"step {need.name!r}, which is only sent after it"
                 )
-            if need.kind is Kind.PIVOT and s.kind is not Kind.RETRIABLE:
+            if need.kind is PIVOT and s.kind is not RETRIABLE:
                 raise PlanError(
                     f"saga {saga!r}: step {s.name!r} comes after the pivot and can be undone; "
                     "make it retriable or move it before"
@@ -262,7 +267,7 @@ def _in_order(saga: str, declared: Mapping[str, Step]) -> list[Step]:
         for s in ready:
             del waiting[s.name]
         ordered += ready
-    return sorted(ordered, key=lambda s: (s.kind is Kind.RETRIABLE, s.kind is Kind.PIVOT))
+    return sorted(ordered, key=lambda s: (s.kind is RETRIABLE, s.kind is PIVOT))
 
 
 def _ancestors(needs: Mapping[str, Iterable[str]]) -> dict[str, set[str]]:
@@ -310,7 +315,7 @@ def check_with_services(plan: Plan, contracts: Contracts) -> None:
         command = planned.command.__name__
         if command not in handled or handled[command][0] is not planned.command:
             raise PlanError(f"{where}: service {planned.to!r} does not handle {command}; it handles {sorted(handled)}")
-        if planned.kind is Kind.COMPENSATABLE and not handled[command][1].undoable:
+        if planned.kind is COMPENSATABLE and not handled[command][1].undoable:
             raise PlanError(
                 f"{where}: service {planned.to!r} can't undo {command}; give it an @undoes({command}), "
                 "or make the step the pivot or retriable"

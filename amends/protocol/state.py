@@ -15,6 +15,8 @@ from amends.protocol import codec
 from amends.protocol.errors import AmendsError
 from amends.protocol.messages import SagaId
 from amends.protocol.records import (
+    BACK,
+    FORWARD,
     Decided,
     Direction,
     Ended,
@@ -30,7 +32,7 @@ from amends.protocol.records import (
     StepStuck,
     StepUndone,
 )
-from amends.protocol.saga import Kind, Plan, Results
+from amends.protocol.saga import RETRIABLE, Plan, Results
 
 
 class Status(IntEnum):
@@ -47,8 +49,10 @@ class Status(IntEnum):
     SKIPPED = 8
 
 
-PHASE = {Status.SENT: "do", Status.RESOLVING: "resolve", Status.UNDOING: "undo"}
-_NOTHING_LEFT = (Status.REFUSED, Status.NEVER, Status.UNDONE, Status.SKIPPED)
+WAITING, SENT, RESOLVING, DONE, REFUSED, NEVER, UNDOING, UNDONE, SKIPPED = Status
+
+PHASE = {SENT: "do", RESOLVING: "resolve", UNDOING: "undo"}
+_NOTHING_LEFT = (REFUSED, NEVER, UNDONE, SKIPPED)
 
 
 class Progress(msgspec.Struct, frozen=True, gc=False):
@@ -60,7 +64,7 @@ class Progress(msgspec.Struct, frozen=True, gc=False):
         reason: why it was refused, is being resolved, or is stuck.
     """
 
-    status: Status = Status.WAITING
+    status: Status = WAITING
     attempt: int = 1
     due_at: float | None = None
     result: msgspec.Raw | None = None
@@ -68,7 +72,7 @@ class Progress(msgspec.Struct, frozen=True, gc=False):
     stuck: bool = False
 
 
-_WAITING = Progress()
+_NOT_SENT = Progress()
 _replace = msgspec.structs.replace
 
 
@@ -131,7 +135,11 @@ def replay(plan: Plan, records: Iterable[Record]) -> State:
 
 def apply(plan: Plan, state: State, record: Record) -> State:
     """The state after one more record, with what that makes ready."""
-    return start_ready(plan, msgspec.structs.replace(_change(state, record), length=state.length + 1))
+    changed = _replace(_change(state, record), length=state.length + 1)
+    # A result makes ready only what needs it, unless a recovered instance went forward without it.
+    if type(record) is StepDone and (changed.direction is None or not changed.recovered):
+        return start_ready(plan, changed, plan.steps[record.step].followers)
+    return start_ready(plan, changed)
 
 
 def outcome(plan: Plan, state: State) -> Outcome:
@@ -148,21 +156,21 @@ def outcome(plan: Plan, state: State) -> Outcome:
 def first_state(plan: Plan, started: Started) -> State:
     """The state before anything is under way."""
     value: object = codec.decode(plan.input, started.input, f"saga {plan.name!r}")
-    return State(started.saga_id, started.key, value, started.at, dict.fromkeys(plan.steps, _WAITING))
+    return State(started.saga_id, started.key, value, started.at, dict.fromkeys(plan.steps, _NOT_SENT))
 
 
 def _change(state: State, record: Record) -> State:
     match record:
         case StepDone(step, result):
-            return _with(state, step, Progress(Status.DONE, result=result))
+            return _with(state, step, Progress(DONE, result=result))
         case StepRefused(step, reason):
-            return _with(state, step, Progress(Status.REFUSED, reason=reason))
+            return _with(state, step, Progress(REFUSED, reason=reason))
         case StepNever(step):
-            return _with(state, step, Progress(Status.NEVER, reason=state.steps[step].reason))
+            return _with(state, step, Progress(NEVER, reason=state.steps[step].reason))
         case StepUndone(step):
-            return _with(state, step, Progress(Status.UNDONE))
+            return _with(state, step, Progress(UNDONE))
         case StepResolving(step, reason, cause_step, cause_reason):
-            changed = _with(state, step, Progress(Status.RESOLVING, reason=reason))
+            changed = _with(state, step, Progress(RESOLVING, reason=reason))
             return changed if cause_reason is None else _replace(changed, cause=(cause_step, cause_reason))
         case StepRetried(step, attempt, due_at, reason):
             current = state.steps[step]
@@ -170,10 +178,8 @@ def _change(state: State, record: Record) -> State:
         case StepStuck(step, attempt, due_at, reason):
             current = state.steps[step]
             return _with(state, step, _replace(current, attempt=attempt, due_at=due_at, reason=reason, stuck=True))
-        case Decided(Direction.FORWARD):
-            return _replace(state, direction=Direction.FORWARD, cause=None)
-        case Decided(Direction.BACK, step, reason):
-            return _replace(state, direction=Direction.BACK, cause=(step, reason or ""))
+        case Decided(direction, step, reason):
+            return _replace(state, direction=direction, cause=None if direction is FORWARD else (step, reason or ""))
         case Resumed():
             # What came before a decision is on disk with it, and after it nothing new is sent that may be undone.
             return state if state.direction is not None else _replace(state, recovered=True)
@@ -184,12 +190,12 @@ def _change(state: State, record: Record) -> State:
     raise AmendsError(f"instance {state.saga_id}: a second Started in its history")
 
 
-def _intervened(current: Progress, action: str, reason: str, result: msgspec.Raw | None) -> Progress:
+def _intervened(current: Progress, action: str, reason: str, result: msgspec.Raw) -> Progress:
     if action == "supply":
-        return Progress(Status.DONE, result=result)
+        return Progress(DONE, result=result)
     if action == "skip":
         # Skipping the question what became of a pivot answers it: it did not happen.
-        return Progress(Status.NEVER if current.status is Status.RESOLVING else Status.SKIPPED, reason=reason)
+        return Progress(NEVER if current.status is RESOLVING else SKIPPED, reason=reason)
     return _replace(current, attempt=current.attempt + 1, due_at=None)
 
 
@@ -197,33 +203,36 @@ def _with(state: State, step: str, progress: Progress) -> State:
     return _replace(state, steps={**state.steps, step: progress})
 
 
-def start_ready(plan: Plan, state: State) -> State:
-    """Start whatever is ready. A consequence of the records, so it is never recorded itself."""
+def start_ready(plan: Plan, state: State, among: Iterable[str] | None = None) -> State:
+    """Start whatever is ready, or what of `among` is. A consequence of the records, so never recorded itself."""
     if state.ended is not None:
         return state
-    if state.direction is Direction.BACK:
-        ready, status = _ready_to_undo(plan, state), Status.UNDOING
+    if state.direction is BACK:
+        ready, status = _ready_to_undo(plan, state), UNDOING
     else:
-        ready, status = _ready_to_do(plan, state), Status.SENT
+        ready, status = _ready_to_do(plan, state, plan.steps if among is None else among), SENT
     if not ready:
         return state
     return _replace(state, steps={**state.steps, **dict.fromkeys(ready, Progress(status))})
 
 
-def _ready_to_do(plan: Plan, state: State) -> list[str]:
+def _ready_to_do(plan: Plan, state: State, among: Iterable[str]) -> list[str]:
     steps = state.steps
     if state.direction is None and state.cause is not None:
         return []  # only the pivot's answer is awaited; nothing new begins
-    decided = state.direction is Direction.FORWARD and all(
-        steps[n].status in (Status.DONE, Status.SKIPPED) for n in plan.before_decision
-    )
-    return [
-        name
-        for name, planned in plan.steps.items()
-        if steps[name].status is Status.WAITING
-        and (decided or planned.kind is not Kind.RETRIABLE)
-        and all(steps[n].status in (Status.DONE, Status.SKIPPED) for n in planned.needs)
-    ]
+    waiting = [name for name in among if steps[name].status is WAITING]
+    if waiting and not (state.direction is FORWARD and all_done(steps, plan.before_decision)):
+        waiting = [name for name in waiting if plan.steps[name].kind is not RETRIABLE]
+    return [name for name in waiting if all_done(steps, plan.steps[name].needs)]
+
+
+def all_done(steps: dict[str, Progress], names: Iterable[str]) -> bool:
+    """Whether all of these steps are done, or skipped by a person."""
+    for name in names:
+        status = steps[name].status
+        if status is not DONE and status is not SKIPPED:
+            return False
+    return True
 
 
 def _ready_to_undo(plan: Plan, state: State) -> list[str]:
@@ -237,13 +246,13 @@ def _ready_to_undo(plan: Plan, state: State) -> list[str]:
         name
         for name in plan.compensatable
         if to_undo(state, state.steps[name])
-        and state.steps[name].status is not Status.UNDOING
+        and state.steps[name].status is not UNDOING
         and all(out_of_the_way(dependent) for dependent in plan.steps[name].dependents)
     ]
 
 
 def to_undo(state: State, progress: Progress) -> bool:
     """Whether a step has or may have an effect. After a crash even one that waits may have been sent."""
-    if progress.status is Status.WAITING:
+    if progress.status is WAITING:
         return state.recovered
     return progress.status not in _NOTHING_LEFT

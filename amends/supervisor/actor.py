@@ -85,6 +85,7 @@ class Actor(pykka.Actor):
         turn_budget: messages a turn may take.
         registered: whether Pykka's registry lists it; that is a list, so nothing numerous belongs there.
         incarnation: which reader of its mailbox it is, from 1.
+        begun: whether it has had a turn.
         wakes_at_s: a turn is wanted at this monotonic time even without a message; None is never.
     """
 
@@ -105,9 +106,8 @@ class Actor(pykka.Actor):
         self.actor_stopped = _Flag()  # type: ignore[assignment]  # the two methods Pykka calls are there
         self.actor_urn = f"urn:amends:{mailbox.name}"
         self._outbox: list[tuple[Address, object]] = []
-        self._setup_done = False
+        self.begun = False
         self._failure: tuple[str, str] | None = None
-        self._in_message = False
 
     @property
     def actor_ref(self) -> "pykka.ActorRef[Any]":
@@ -137,6 +137,9 @@ class Actor(pykka.Actor):
             hung: the actor's own thread is still in its turn, and this is another one.
         """
 
+    def came_back(self) -> None:
+        """The thread of a turn that was taken away is back in it: free what nobody else could take from it."""
+
     # What a subclass may call in its turn.
 
     def tell(self, address: Address, message: object) -> None:
@@ -153,19 +156,22 @@ class Actor(pykka.Actor):
         """One turn; called by the mailbox, in whichever thread the runtime chose. False if it was given up."""
         mailbox = self.actor_inbox
         if self.actor_stopped.is_set():  # retired between being asked for a turn and taking it
-            return mailbox.close_turn()
+            return mailbox.close_turn(self)
         try:
-            if not self._setup_done:
-                self._setup_done = True
+            if not self.begun:
+                self.begun = True
                 self._actor_loop_setup()
             self._actor_loop_running()
         except EndOfTurn:
-            self._in_message = False
-            self._settle()
-        if not mailbox.close_turn():
+            if not self.actor_stopped.is_set():  # by whoever took the turn away this very moment
+                self._settle()
+        except BaseException:  # noqa: BLE001 - Pykka lets it out of some hooks, and it would end the runtime's thread
+            self._handle_failure(*sys.exc_info())
+        if not mailbox.close_turn(self):
+            self._clean_up(self.came_back)
             return False  # another incarnation has the letters
         if self._failure is not None:
-            self._fail(*self._failure, guilty=self._in_message)
+            self._fail(*self._failure)
             return True
         mailbox.settled()
         self._send()
@@ -177,11 +183,11 @@ class Actor(pykka.Actor):
     def give_up(self) -> bool:
         """The watch's side of a turn that does not end: take its letters away. False if it just ended."""
         mailbox = self.actor_inbox
-        if not mailbox.close_turn():
+        if not mailbox.close_turn(self):
             return False
         self.actor_stopped.set()
         self._unregister()
-        self._fail("a turn that did not end", "", guilty=True, hung=True)
+        self._fail("a turn that did not end", "", hung=True)
         mailbox.runtime.replace(mailbox)
         mailbox.end_run()
         return True
@@ -189,13 +195,14 @@ class Actor(pykka.Actor):
     def retire(self) -> None:
         """End this incarnation now, in a turn or not; letters wait for the next one."""
         mailbox = self.actor_inbox
+        # Closed first: an actor that finds itself stopped while its turn is still its own would send without settling.
+        in_turn = mailbox.close_turn(self)
         self.actor_stopped.set()
         self._unregister()
-        in_turn = mailbox.close_turn()
         mailbox.vacate(self)
         self._let_go(hung=in_turn)
         if in_turn:
-            mailbox.give_back("", "", guilty=False, keep=_not_kill)
+            mailbox.give_back("", "", blame=False, keep=_not_kill)
             mailbox.runtime.replace(mailbox)
             mailbox.end_run()
 
@@ -206,7 +213,7 @@ class Actor(pykka.Actor):
     def _settle(self) -> None:
         try:
             self.settle()
-        except Exception:  # noqa: BLE001 - whatever it is, the turn has failed
+        except BaseException:  # noqa: BLE001 - whatever it is, the turn has failed, and only this actor with it
             self._handle_failure(*sys.exc_info())
 
     def _send(self) -> None:
@@ -214,18 +221,21 @@ class Actor(pykka.Actor):
         for address, message in outbox:
             address.tell(message)
 
-    def _fail(self, error: str, traceback: str, *, guilty: bool, hung: bool = False) -> None:
+    def _fail(self, error: str, traceback: str, *, hung: bool = False) -> None:
         mailbox = self.actor_inbox
         self._outbox.clear()
         self._let_go(hung=hung)
         mailbox.vacate(self)
-        mailbox.give_back(error, traceback, guilty=guilty, keep=_not_kill)
+        mailbox.give_back(error, traceback, blame=True, keep=_not_kill)
         self._tell_keeper(Failed(mailbox.name, self.incarnation, error, traceback))
 
     def _let_go(self, *, hung: bool) -> None:
+        self._clean_up(lambda: self.let_go(hung=hung))
+
+    def _clean_up(self, free: Callable[[], None]) -> None:
         try:
-            self.let_go(hung=hung)
-        except Exception as error:  # noqa: BLE001 - what can't be given back must not keep the next one from starting
+            free()
+        except BaseException as error:  # noqa: BLE001 - what can't be given back must not keep the next from starting
             telemetry.log.error(
                 telemetry.ACTOR_FAILED,
                 actor=self.actor_inbox.name,
@@ -252,15 +262,16 @@ class Actor(pykka.Actor):
         self.actor_inbox.install(self)
 
     def _handle_receive(self, message: Any) -> Any:
-        self._in_message = True
-        if isinstance(message, Kill):
-            raise ActorCrash("killed by a drill")
         try:
-            return super()._handle_receive(message)
+            if type(message) in _PYKKAS_OWN:
+                return super()._handle_receive(message)
+            if type(message) is Kill:
+                raise ActorCrash("killed by a drill")
+            return self.on_receive(message)
         except Exception:
             raise
         except BaseException as error:
-            raise ActorCrash(f"{type(error).__name__} left a handler") from error
+            raise ActorCrash(f"{type(error).__name__} left a handler").with_traceback(error.__traceback__) from error
 
     def _handle_failure(
         self,
@@ -276,10 +287,22 @@ class Actor(pykka.Actor):
 
     def _stop(self) -> None:
         self._settle()
-        if self._failure is None:
-            self._send()
+        if self.actor_stopped.is_set():  # the settling failed, or took so long that the turn was given up
+            return
+        self.actor_inbox.settled()
+        self._send()
+        try:
             super()._stop()
+        except BaseException:  # noqa: BLE001 - Pykka takes an Exception of on_stop for a failure, and so is any other
+            self._handle_failure(*sys.exc_info())
 
+
+_PYKKAS_OWN = (
+    pykka_messages._ActorStop,
+    pykka_messages.ProxyCall,
+    pykka_messages.ProxyGetAttr,
+    pykka_messages.ProxySetAttr,
+)
 
 # Pykka makes an actor's inbox without arguments, so the mailbox an actor is born into can't be one.
 _birth = threading.local()
@@ -288,7 +311,10 @@ _birth = threading.local()
 def spawn(mailbox: Mailbox, factory: Callable[[], Actor]) -> Actor:
     """Make an actor that reads `mailbox` and give it its first turn."""
     _birth.mailbox = mailbox
-    actor = factory()
+    try:
+        actor = factory()
+    finally:
+        _birth.mailbox = None  # a factory that failed early would leave it to another actor
     if actor.registered:
         pykka.ActorRegistry.register(actor.actor_ref)
     actor._start_actor_loop()

@@ -7,9 +7,13 @@ runs at a time, and at most one incarnation reads.
 """
 
 import concurrent.futures
+import queue
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from pykka import ActorDeadError
 
 from amends.supervisor.runtime import Runtime
 
@@ -45,12 +49,12 @@ class Caller:
 
     def tell(self, message: object) -> None:
         """Answer, with a value or an error, unless the caller has gone away."""
-        if self._future.done():
-            return
-        if isinstance(message, BaseException):
-            self._future.set_exception(message)
-        else:
-            self._future.set_result(message)
+        # Not asked beforehand: the caller may go away between the question and the answer.
+        with suppress(concurrent.futures.InvalidStateError):
+            if isinstance(message, BaseException):
+                self._future.set_exception(message)
+            else:
+                self._future.set_result(message)
 
 
 class EndOfTurn(Exception):  # noqa: N818 - a signal, not an error
@@ -99,6 +103,7 @@ class Mailbox:
 
     __slots__ = (
         "__weakref__",
+        "_in_hand",
         "_letters",
         "_scheduled",
         "_taken",
@@ -124,6 +129,8 @@ class Mailbox:
         self.busy_since_s: float | None = None
         self._letters: deque[Letter] = deque()
         self._taken: list[Letter] = []
+        # The place in `_taken` of the letter the actor is busy with; None between letters.
+        self._in_hand: int | None = None
         self._turn: list[Actor] = []
         # Held from the moment a turn is asked for until it is over: an atomic test-and-set, waited for by nobody.
         self._scheduled = threading.Lock()
@@ -164,12 +171,29 @@ class Mailbox:
     def get(self) -> Letter:
         """The next letter, or EndOfTurn. Pykka's loop calls it outside its `try`, so the signal passes."""
         actor = self.actor
-        if actor is None or not self._letters or len(self._taken) >= actor.turn_budget:
+        taken = self._taken
+        if actor is None or not self._letters or len(taken) >= actor.turn_budget:
+            self._in_hand = None
             raise EndOfTurn
         letter = self._letters.popleft()
+        self._in_hand = len(taken)
         self._taken.append(letter)
+        if actor not in self._turn:
+            self._put_back(letter)
+            raise EndOfTurn
         self.busy_since_s = self.runtime.clock.now_s()
         return letter
+
+    def _put_back(self, letter: Letter) -> None:
+        """The turn was taken away while the actor reached for this letter, perhaps too early to take that too."""
+        with suppress(ValueError):
+            self._taken.remove(letter)
+            self._letters.appendleft(letter)
+
+    def take_up(self, place: int) -> None:
+        """The actor is now busy with that letter of its turn: it is watched, and to blame, from here on."""
+        self._in_hand = place
+        self.busy_since_s = self.runtime.clock.now_s()
 
     def empty(self) -> bool:
         return not self._letters
@@ -191,20 +215,22 @@ class Mailbox:
         return True
 
     def end_run(self) -> None:
-        """The turn that `ready` asked for is over; ask for another if there is more to read."""
+        """The turn that `ready` asked for is over; ask for another if there is more to read, or a reader to start."""
         self._scheduled.release()
-        if self._letters:
+        actor = self.actor
+        if self._letters or (actor is not None and not actor.begun):
             self.notify()
 
-    def close_turn(self) -> bool:
-        """Whether a turn was open until now; from here on nobody else can end it.
+    def close_turn(self, actor: "Actor") -> bool:
+        """Whether a turn of `actor` was open until now; from here on nobody else can end it.
 
-        A turn is ended either by its actor or by the watch that gives it up. Whoever takes
-        the only entry of `_turn` is the one, and `list.pop` is atomic.
+        A turn is ended either by its actor or by the watch that gives it up, and then the next
+        incarnation may be in a turn of its own. Whoever takes the actor out of `_turn` is the
+        one, and `list.remove` is atomic.
         """
         try:
-            self._turn.pop()
-        except IndexError:
+            self._turn.remove(actor)
+        except ValueError:
             return False
         self.busy_since_s = None
         return True
@@ -213,18 +239,23 @@ class Mailbox:
         """The letters of this turn are done with."""
         self._taken.clear()
 
-    def give_back(self, error: str, traceback: str, *, guilty: bool, keep: Any = None) -> None:
-        """Return the letters of a turn that failed to the front; `guilty` blames the last one taken."""
+    def give_back(self, error: str, traceback: str, *, blame: bool, keep: Any = None) -> None:
+        """Return the letters of a turn that failed to the front; `blame` counts it against the one in hand."""
         taken, self._taken = self._taken, []
-        if guilty and taken:
-            taken[-1].failures += 1
+        in_hand, self._in_hand = self._in_hand, None
+        if blame and in_hand is not None and in_hand < len(taken):
+            taken[in_hand].failures += 1
         for letter in reversed(taken):
-            if letter.reply_to is not None or (keep is not None and not keep(letter.message)):
+            if letter.reply_to is not None:
+                self._bury(letter, "its reader ended with it in hand")
+            elif keep is not None and not keep(letter.message):
                 continue
-            if letter.failures >= POISON_LIMIT:
+            elif letter.failures >= POISON_LIMIT:
                 self._bury(letter, f"{letter.failures} incarnations died of it, the last of {error}", traceback)
             else:
                 self._letters.appendleft(letter)
+        if self.closed:
+            self._drain()
 
     # Beginning and end.
 
@@ -257,6 +288,9 @@ class Mailbox:
 
     def _bury(self, letter: Letter, reason: str, traceback: str = "") -> None:
         if letter.reply_to is not None:
-            letter.reply_to.set_exception((RuntimeError, RuntimeError(f"{self.name}: {reason}"), None))
+            error = ActorDeadError(f"{self.name}: {reason}")
+            # Full: it has its answer, as those have that were asked in a turn that failed later.
+            with suppress(queue.Full):
+                letter.reply_to.set_exception((ActorDeadError, error, None))
         elif self.dead is not None:
             self.dead.tell(DeadLetter(self.name, letter.message, reason, traceback))

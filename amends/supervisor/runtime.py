@@ -48,7 +48,7 @@ class Runtime(Protocol):
         ...
 
     def in_turn(self) -> "list[Mailbox]":
-        """The mailboxes whose actors are in a turn, or were in the last one their thread gave."""
+        """The mailboxes whose actors are in a turn."""
         ...
 
     def release(self, mailbox: "Mailbox") -> None:

@@ -7,6 +7,7 @@ period are the supervisor's own failure, and so its keeper's business. What to r
 when it is too much are the pure rules of `strategy` and `intensity`.
 """
 
+import math
 from collections.abc import Sequence
 
 from amends.protocol.errors import AmendsError
@@ -16,7 +17,7 @@ from amends.supervisor.child import ChildSpec, check_specs
 from amends.supervisor.intensity import RestartWindow
 from amends.supervisor.mailbox import Mailbox
 from amends.supervisor.runtime import Runtime
-from amends.supervisor.strategy import Strategy, affected, comes_back
+from amends.supervisor.strategy import Restart, Strategy, affected, comes_back
 from amends.supervisor.telemetry import Counters
 
 LOOK_EVERY_S = 0.25
@@ -77,7 +78,7 @@ class Supervisor(Actor):
 
     def settle(self) -> None:
         now_s = self.clock.now_s()
-        for name in [name for name, due_s in self._due_s.items() if due_s <= now_s]:
+        for name in [name for name in self._specs if self._due_s.get(name, math.inf) <= now_s]:
             del self._due_s[name]
             self._counters.restarts += 1
             telemetry.log.warning(
@@ -130,15 +131,17 @@ class Supervisor(Actor):
                 f"in {self._window.period_s} s, wanted at most {self._window.intensity}"
             )
         due_s = now_s + self._window.backoff_s(BACKOFF_BASE_S, BACKOFF_CAP_S)
-        restarting = [n for n in affected(self._strategy, list(self._specs), name) if n not in self._ended]
-        for sibling in reversed(restarting):
+        reached = [n for n in affected(self._strategy, list(self._specs), name) if n not in self._ended]
+        for sibling in reversed(reached):
             retire(self._specs[sibling])
-        self._due_s.update(dict.fromkeys(restarting, due_s))
+        # A temporary child never comes back, whoever's failure it was that ended it.
+        self._ended.update(n for n in reached if self._specs[n].restart is Restart.TEMPORARY)
+        self._due_s.update((n, due_s) for n in reached if n not in self._ended)
 
     def _spawn(self, spec: ChildSpec) -> None:
         try:
             spawn(spec.mailbox, spec.factory)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the child has failed to start
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the child has failed to start
             # A constructor that fails is a failure like any other, of an incarnation that never read.
             spec.mailbox.incarnation += 1
             self.address.tell(

@@ -73,6 +73,9 @@ class Journal(Actor):
         if "_store" in self.__dict__:
             self._store.close()
 
+    def came_back(self) -> None:
+        self.let_go(hung=False)
+
     def on_stop(self) -> None:
         self._store.close()
 
@@ -136,10 +139,10 @@ class Journal(Actor):
     def _add(self, saga_id: SagaId, records: tuple[Record, ...], at: float) -> None:
         length, before = self._end_of(saga_id)
         for record in records:
-            body = codec.encode(record).decode()
+            body = codec.encode(record)
             before = checksum(before, saga_id, length, at, codec.SCHEMA, body)
-            kind = type(record).__struct_config__.tag
-            self._pending.records.append(Stored(saga_id, length, at, codec.SCHEMA, str(kind), body, before))
+            kind = codec.TYPES[type(record)]
+            self._pending.records.append(Stored(saga_id, length, at, codec.SCHEMA, kind, body.decode(), before))
             length += 1
         self._ends[saga_id] = (length, before)
         last = records[-1] if records else None
@@ -189,7 +192,7 @@ class Journal(Actor):
         records, problem = self._history(saga_id)
         instance = self._store.instance(saga_id)
         if problem or instance is None:
-            self.tell(opening.reply_to, NotOpened(opening.started.saga_id, problem))
+            self.tell(opening.reply_to, NotOpened(opening.started.saga_id, problem, corrupt=True))
         else:
             self.tell(opening.reply_to, Known(opening.started.saga_id, instance, records))
 
@@ -241,10 +244,10 @@ class Journal(Actor):
 
     def _history(self, saga_id: SagaId) -> tuple[tuple[Record, ...], str]:
         """The records of an instance, those not yet written included; or why they can't be trusted."""
-        stored = self._store.history(saga_id)
-        known = {s.seq for s in stored}
-        stored += [s for s in self._pending.records if s.saga_id == saga_id and s.seq not in known]
         try:
+            stored = self._store.history(saga_id)
+            known = {s.seq for s in stored}
+            stored += [s for s in self._pending.records if s.saga_id == saga_id and s.seq not in known]
             verify(saga_id, stored)
             return tuple(codec.decode_record(saga_id, s.seq, s.schema, s.body.encode()) for s in stored), ""
         except RecordCorrupt as error:

@@ -48,13 +48,14 @@ class Known:
 
 
 class NotOpened:
-    """The journal can't write now; nothing of the instance is on disk."""
+    """Nothing of the instance is on disk: the journal can't write now, or `corrupt`, its key's history is damaged."""
 
-    __slots__ = ("reason", "saga_id")
+    __slots__ = ("corrupt", "reason", "saga_id")
 
-    def __init__(self, saga_id: SagaId, reason: str) -> None:
+    def __init__(self, saga_id: SagaId, reason: str, *, corrupt: bool = False) -> None:
         self.saga_id = saga_id
         self.reason = reason
+        self.corrupt = corrupt
 
 
 class Append:

@@ -8,6 +8,8 @@ still the last one granted.
 import fcntl
 import os
 import socket
+import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +17,7 @@ import apsw
 
 from amends.actors import database
 from amends.actors.journal.store import Batch, Blocked, Instance, Stored
-from amends.protocol.errors import JournalHeld, StorageError
+from amends.protocol.errors import JournalHeld, RecordCorrupt, StorageError
 
 SCRIPTS: Final = database.sql_files(Path(__file__).parent / "migrations")
 
@@ -72,8 +74,11 @@ class SqliteStore:
         return self._one("saga_id = ?", (saga_id,))
 
     def history(self, saga_id: str) -> list[Stored]:
-        rows = self._db.execute("select * from records where saga_id = ? order by seq", (saga_id,))
-        return [Stored(*row) for row in rows]
+        try:
+            rows = self._db.execute("select * from records where saga_id = ? order by seq", (saga_id,))
+            return [Stored(*row) for row in rows]
+        except apsw.CorruptError as error:
+            raise RecordCorrupt(saga_id, 0, f"{self.path}: {error}") from error
 
     def open_ids(self, after: str, limit: int) -> list[str]:
         rows = self._db.execute(
@@ -83,7 +88,11 @@ class SqliteStore:
         return [str(saga_id) for (saga_id,) in rows]
 
     def counts(self) -> dict[str, int]:
-        return dict(self._db.execute("select state, count(*) from instances group by state").fetchall())
+        try:
+            counted = self._db.execute("select state, count(*) from instances group by state")
+        return {str(state): int(count) for state, count in counted}  # type: ignore[arg-type]
+        except apsw.Error as error:
+            raise StorageError(f"{self.path}: can't be read: {error}") from error
 
     def prune(self, before_at: float, limit: int) -> int:
         with self._db:
@@ -96,7 +105,10 @@ class SqliteStore:
         return len(old)
 
     def close(self) -> None:
-        self._db.close()
+        # A statement that another thread runs at this very moment keeps the connection, but as soon as somebody
+        # else opens the file its token is worth nothing.
+        with suppress(apsw.ThreadingViolationError):
+            self._db.close()
         self._lock.release()
 
     def _one(self, where: str, values: tuple[str, ...]) -> Instance | None:
@@ -124,11 +136,19 @@ class _Lock:
         self._file.truncate(0)
         self._file.write(f"{socket.gethostname()} {os.getpid()}")
         self._file.flush()
-        # A child made by fork shares the lock; it lets go so that only this process counts.
-        os.register_at_fork(after_in_child=self._forget)
+        _held.add(self)
 
     def release(self) -> None:
         self._file.close()
 
-    def _forget(self) -> None:
-        self._file.close()
+
+_held: "weakref.WeakSet[_Lock]" = weakref.WeakSet()
+
+
+def _release_in_child() -> None:
+    """A child made by fork shares its parent's locks; it lets go so that only the parent counts."""
+    for lock in list(_held):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_release_in_child)

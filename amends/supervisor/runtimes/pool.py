@@ -34,7 +34,7 @@ class Pool:
         self._ready: SimpleQueue[Mailbox | None] = SimpleQueue()
         self._alarms: dict[Mailbox, float] = {}
         self._threads: set[threading.Thread] = set()
-        self._in_turn: dict[threading.Thread, Mailbox] = {}
+        self._in_turn: dict[threading.Thread, Mailbox | None] = {}
         self._stopping = False
         self._starting = threading.Lock()
 
@@ -51,7 +51,7 @@ class Pool:
         self._start_threads()
 
     def in_turn(self) -> list[Mailbox]:
-        return list(self._in_turn.values())
+        return [mailbox for mailbox in list(self._in_turn.values()) if mailbox is not None]
 
     def release(self, mailbox: Mailbox) -> None:
         self._alarms.pop(mailbox, None)
@@ -86,6 +86,7 @@ class Pool:
             self._in_turn[me] = mailbox
             if not mailbox.run_turn():
                 return  # `replace` has another thread at work
+            self._in_turn[me] = None
             actor = mailbox.actor
             if actor is not None and actor.wakes_at_s is not None:
                 self._alarms[mailbox] = actor.wakes_at_s
@@ -97,7 +98,8 @@ class Pool:
         if not self._alarms:
             return self._ready.get()
         now_s = self.clock.now_s()
-        mailbox, at_s = min(self._alarms.items(), key=lambda alarm: alarm[1])
+        # A copy, since whoever closes a mailbox takes its alarm away from another thread.
+        mailbox, at_s = min(self._alarms.copy().items(), key=lambda alarm: alarm[1])
         if at_s <= now_s:
             self._alarms.pop(mailbox, None)
             mailbox.notify()

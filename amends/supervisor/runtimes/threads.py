@@ -13,11 +13,14 @@ class Threads:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self._pools: dict[Mailbox, Pool] = {}
+        self._stopping = False
 
     def ready(self, mailbox: Mailbox) -> None:
         # A mailbox is ready once until its turn is over, so nobody else makes its pool meanwhile.
         pool = self._pools.get(mailbox)
         if pool is None:
+            if self._stopping:
+                return
             pool = self._pools[mailbox] = Pool(self.clock, f"amends-{mailbox.name}")
         pool.ready(mailbox)
 
@@ -36,6 +39,7 @@ class Threads:
         run_outside(call)
 
     def stop(self, timeout_s: float) -> bool:
+        self._stopping = True
         until = self.clock.now_s() + timeout_s
         pools = list(self._pools.values())
         for pool in pools:

@@ -1,0 +1,109 @@
+"""What an order is: the values the shop's saga and services speak of.
+
+An `Order` that fits its types is sound: every bound of a field is part of its type, so bad
+input is refused before anything is touched, with the field's path. A payment names an account
+or a provider's token; card fields have no place in it, and no message repeats a field's value.
+Amounts are integers in minor units; only text that is being read becomes a `Decimal`.
+What can only be known by asking (is there stock, is the account good) is the services' to say.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+OrderId = Annotated[str, Meta(pattern=r"^[\w.:/-]{1,64}\Z", description="unique in the shop")]
+ItemId = Annotated[str, Meta(pattern=r"^[\w.:/-][\w.:/ -]{0,63}\Z")]
+UserId = Annotated[str, Meta(pattern=r"^[\w.:@+-]{1,64}\Z")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z", description="ISO 4217")]
+Quantity = Annotated[int, Meta(ge=1, le=1_000_000)]
+# With at most LINES_MAX lines of the largest quantity and price, an amount still fits SQLite's 64 bits.
+PriceMinor = Annotated[int, Meta(ge=1, le=100_000_000)]
+AmountMinor = Annotated[int, Meta(ge=0, le=2**62)]
+LINES_MAX = 10_000
+
+# A pattern and not a Literal: the error for a Literal quotes the value, and a value in the wrong
+# field may be anything, a card number too.
+Method = Annotated[str, Meta(pattern=r"^(account|card_token)\Z")]
+# What looks like a card number, with or without separators, is no reference to one.
+Account = Annotated[str, Meta(pattern=r"^(?!(?:[-.: _]?\d){13,19}\Z)[\w.:@+-]{1,64}\Z")]
+Line = Annotated[str, Meta(max_length=200)]
+
+DIGITS = {"JPY": 0, "KRW": 0, "KWD": 3, "BHD": 3}
+"""Digits after the point, for currencies that do not have two."""
+
+
+class Money(Struct, frozen=True, forbid_unknown_fields=True):
+    """An amount of one currency."""
+
+    amount_minor: AmountMinor
+    currency: Currency
+
+
+class Item(Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of an order, at the price it was offered for."""
+
+    item_id: ItemId
+    quantity: Quantity
+    unit_price_minor: PriceMinor
+
+
+class PaymentInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be charged, by reference."""
+
+    method: Method
+    account: Account
+
+
+class Address(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the parcel goes; the country alone decides what that costs."""
+
+    country: Annotated[str, Meta(min_length=1, max_length=60)]
+    name: Line = ""
+    street: Line = ""
+    city: Line = ""
+    postcode: Annotated[str, Meta(max_length=20)] = ""
+
+
+class Order(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a customer asks for. An item may stand on several lines, at different prices even."""
+
+    order_id: OrderId
+    user_id: UserId
+    items: Annotated[tuple[Item, ...], Meta(min_length=1, max_length=LINES_MAX)]
+    payment_info: PaymentInfo
+    shipping_address: Address
+    currency: Currency = "GBP"
+
+    @property
+    def amount(self) -> Money:
+        """What the goods cost."""
+        return Money(sum(item.quantity * item.unit_price_minor for item in self.items), self.currency)
+
+    @property
+    def units(self) -> int:
+        """How many pieces there are to pack."""
+        return sum(item.quantity for item in self.items)
+
+    @property
+    def wanted(self) -> dict[str, int]:
+        """Units by item, each item once."""
+        return total_units((item.item_id, item.quantity) for item in self.items)
+
+
+def total_units(lines: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Merge lines of (item, units) that name the same item."""
+    total: dict[str, int] = {}
+    for item_id, units in lines:
+        total[item_id] = total.get(item_id, 0) + units
+    return total
+
+
+def to_minor(amount: Decimal, currency: str) -> int:
+    """An amount as it is written ("2.55") in minor units (255), or ValueError if it is not a whole number of them."""
+    minor = amount.scaleb(DIGITS.get(currency, 2)) if amount.is_finite() else amount
+    # The first test keeps a number of absurd size from being written out digit by digit.
+    if not minor.is_finite() or minor.adjusted() > 18 or minor != minor.to_integral_value():
+        raise ValueError(f"found an amount that is no whole number of minor units of {currency}")
+    return int(minor)

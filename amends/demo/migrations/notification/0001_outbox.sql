@@ -1,0 +1,11 @@
+-- What a mailer is to send. That an order's confirmation stands here once is not forced by a key: the audit must
+-- be able to see it if it does not.
+create table outbox (
+    id       integer primary key,
+    order_id text not null,
+    user_id  text not null,
+    kind     text not null check (kind in ('confirmation')),
+    body     text not null,
+    state    text not null check (state in ('queued', 'sent')),
+    version  integer not null default 1
+) strict;

@@ -1,0 +1,154 @@
+"""`python -m bench`: every figure the project states, as JSON and as a table.
+
+Each measurement runs in a process of its own, several times, amends and the program written
+by hand in turn, so that a machine that gets slower does so for both. What counts are the
+medians and their ratios.
+"""
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bench import baseline, disk, sagas, scale
+
+# Sagas per measurement, by number in flight; enough for a second or so of each.
+_AMENDS = {1: 300, 10: 1_500, 100: 4_000, 1_000: 6_000}
+_BY_HAND = {1: 300, 10: 600, 100: 800, 1_000: 1_500}
+
+_MEASURES: dict[str, Callable[..., Any]] = {
+    "amends": sagas.measure,
+    "by hand": baseline.measure,
+    "disk": disk.measure,
+    "waiting": scale.waiting,
+    "recovery": scale.recovery,
+    "aging": scale.aging,
+}
+
+
+@click.group(invoke_without_command=True)
+@click.option("--runs", default=5, show_default=True, help="Times each speed is measured.")
+@click.option("--quick", is_flag=True, help="Small counts and two runs: to see that it works.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Where to write the figures.")
+@click.pass_context
+def main(context: click.Context, runs: int, *, quick: bool, json_path: Path | None) -> None:
+    """Measure everything."""
+    if context.invoked_subcommand is None:
+        _measure_all(2 if quick else runs, 20 if quick else 1, json_path)
+
+
+@main.command(hidden=True)
+@click.argument("what")
+@click.argument("numbers", nargs=-1, type=int)
+def one(what: str, numbers: tuple[int, ...]) -> None:
+    """One measurement, in this process, as JSON."""
+    with tempfile.TemporaryDirectory(prefix="amends-bench-") as folder:
+        sys.stdout.write(msgspec.json.encode(_MEASURES[what](Path(folder), *numbers)).decode() + "\n")
+
+
+def _measure_all(runs: int, smaller: int, json_path: Path | None) -> None:
+    console = Console(stderr=True)
+    speeds = [_speed(in_flight, runs, smaller, console) for in_flight in _AMENDS]
+    commits = [_medians([_one("disk", rows, 2_000 // smaller) for _ in range(runs)]) for rows in (1, 100)]
+    console.print("instances waiting, recovered, and an old journal ...")
+    figures = {
+        "machine": {"python": platform.python_version(), "system": platform.platform()},
+        "runs": runs,
+        "speed": speeds,
+        "disk": commits,
+        "waiting": _one("waiting", 100_000 // smaller),
+        "recovery": _one("recovery", 10_000 // smaller),
+        "aging": _one("aging", 1_000_000 // smaller, 3_000 // smaller),
+    }
+    _show(figures)
+    text = json.dumps(figures, indent=2)
+    if json_path is None:
+        click.echo(text)
+    else:
+        json_path.write_text(text + "\n", encoding="utf-8")
+
+
+def _speed(in_flight: int, runs: int, smaller: int, console: Console) -> dict[str, Any]:
+    console.print(f"{in_flight} in flight, {runs} runs of each ...")
+    pairs = [
+        (
+            _one("amends", in_flight, max(in_flight, _AMENDS[in_flight] // smaller)),
+            _one("by hand", in_flight, max(in_flight, _BY_HAND[in_flight] // smaller)),
+        )
+        for _ in range(runs)
+    ]
+    amends, by_hand = _medians([a for a, _ in pairs]), _medians([b for _, b in pairs])
+    return {
+        "in_flight": in_flight,
+        "amends": amends,
+        "by_hand": by_hand,
+        "rate_ratio": statistics.median(a["rate"] / b["rate"] for a, b in pairs),
+        "p50_ratio": statistics.median(a["p50_ms"] / b["p50_ms"] for a, b in pairs),
+    }
+
+
+def _one(what: str, *numbers: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bench", "one", what, *map(str, numbers)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
+
+
+def _medians(measured: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of every number, the median over the runs."""
+    first = measured[0]
+    return {
+        name: statistics.median(m[name] for m in measured) if isinstance(value, float) else value
+        for name, value in first.items()
+    }
+
+
+def _show(figures: dict[str, Any]) -> None:
+    console = Console()
+    table = Table(title="The shop's saga (9 steps, 1 in 10 declined)")
+    for column in ("in flight", "sagas/s", "by hand", "ratio", "p50 ms", "by hand", "ratio", "p99 ms", "CPU us/saga"):
+        table.add_column(column, justify="right")
+    for speed in figures["speed"]:
+        amends, by_hand = speed["amends"], speed["by_hand"]
+        table.add_row(
+            f"{speed['in_flight']:,}",
+            f"{amends['rate']:,.0f}",
+            f"{by_hand['rate']:,.0f}",
+            f"{speed['rate_ratio']:.1f}",
+            f"{amends['p50_ms']:.2f}",
+            f"{by_hand['p50_ms']:.2f}",
+            f"{speed['p50_ratio']:.2f}",
+            f"{amends['p99_ms']:.1f}",
+            f"{amends['cpu_us']:.0f}",
+        )
+    console.print(table)
+    waiting, recovery, aging = figures["waiting"], figures["recovery"], figures["aging"]
+    for commits in figures["disk"]:
+        console.print(f"disk: {commits['rate']:,.0f} commits/s of {commits['rows']} row(s)")
+    console.print(
+        f"waiting: {waiting['instances']:,} instances, {waiting['rss_mib']:,.0f} MiB more"
+        f" ({waiting['per_instance_bytes']:,.0f} bytes each), {waiting['threads_before']} threads before,"
+        f" {waiting['threads']} with them"
+    )
+    console.print(
+        f"recovery: {recovery['instances']:,} open instances running after {recovery['running_s']:.2f} s,"
+        f" all ended after {recovery['ended_s']:.2f} s"
+    )
+    console.print(
+        f"aging: {aging['fresh_us']:.0f} us a saga with a young journal, {aging['old_us']:.0f} us with"
+        f" {aging['records']:,} records, ratio {aging['ratio']:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
