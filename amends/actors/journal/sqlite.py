@@ -90,7 +90,7 @@ class SqliteStore:
     def counts(self) -> dict[str, int]:
         try:
             counted = self._db.execute("select state, count(*) from instances group by state")
-        return {str(state): int(count) for state, count in counted}  # type: ignore[arg-type]
+            return {str(state): int(count) for state, count in counted}  # type: ignore[arg-type]
         except apsw.Error as error:
             raise StorageError(f"{self.path}: can't be read: {error}") from error
 
