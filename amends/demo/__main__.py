@@ -44,7 +44,7 @@ _FAULTS = {
     "lost": (0.003, "messages that are lost"),
     "doubled": (0.01, "messages that come twice"),
     "delayed": (0.01, "messages that come late"),
-    "killed": (0.005, "orders beside which an actor is killed"),
+    "killed": (0.003, "orders beside which an actor is killed"),
 }
 
 

@@ -1,6 +1,7 @@
-"""Made-up orders: the same ones for the same seed, sound ones only.
+"""Made-up orders, for who has none of his own.
 
-What goes wrong with them is the fault plan's to say.
+The same ones for the same seed, and sound ones only. What goes wrong with them is the fault
+plan's to say.
 """
 
 from random import Random

@@ -1,4 +1,8 @@
-"""The concurrent demo: many orders at once, everything going wrong that may, and nothing left half done."""
+"""The concurrent demo: many orders at once, and everything going wrong that may.
+
+Every order gets an outcome, and a person can watch how. That nothing is left half done is the
+audit's to say.
+"""
 
 from pathlib import Path
 

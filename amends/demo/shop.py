@@ -8,6 +8,7 @@ from pathlib import Path
 
 from amends import Handle, System
 from amends.demo.faults import FaultPlan, Faults, fraction
+from amends.demo.load import Stalled
 from amends.demo.place_order import Delivery, PlaceOrder, StockUp
 from amends.demo.services.inventory import Inventory
 from amends.demo.services.notification import Notification
@@ -41,7 +42,10 @@ def open_shop(folder: Path, plan: FaultPlan) -> System:
 
 def stock_up(system: System, stock: Delivery) -> None:
     """Put the stock on the shelves; nothing happens if it is there already."""
-    system.start(StockUp, stock, key=stock.delivery_id).result(timeout_s=_STOCK_UP_S)
+    try:
+        system.submit(StockUp, stock, key=stock.delivery_id).result(_STOCK_UP_S)
+    except TimeoutError:
+        raise Stalled(f"the stock was not on the shelves after {_STOCK_UP_S} s") from None
 
 
 def kill_someone(system: System, plan: FaultPlan, order_id: str, handle: Handle) -> None:

@@ -27,6 +27,8 @@ _records = msgspec.json.Decoder(Record)
 _PATH = re.compile(r"^(?P<problem>.*?)(?: - at (?P<key>`key` in )?`(?P<path>.*)`)?$", re.DOTALL)
 # What bytes that are no sound JSON raise: broken UTF-8 and endless nesting are no DecodeError.
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# The one message of msgspec that quotes a value, which may be what nobody is to read.
+_QUOTED = re.compile(r"^(Invalid enum value) .*", re.DOTALL)
 
 encode = _encoder.encode
 
@@ -71,7 +73,7 @@ def _input_error(where: str, error: Exception) -> InputError:
     match = _PATH.match(str(error))
     assert match is not None  # the pattern matches any text
     of_a_key = "a key: " if match["key"] else ""
-    return InputError(where, match["path"] or "$", of_a_key + match["problem"])
+    return InputError(where, match["path"] or "$", of_a_key + _QUOTED.sub(r"\1", match["problem"]))
 
 
 def _name(kind: Any) -> str:

@@ -190,8 +190,13 @@ class Mailbox:
             self._taken.remove(letter)
             self._letters.appendleft(letter)
 
-    def take_up(self, place: int) -> None:
-        """The actor is now busy with that letter of its turn: it is watched, and to blame, from here on."""
+    def take_up(self, actor: "Actor", place: int) -> None:
+        """`actor` is now busy with that letter of its turn: it is watched, and to blame, from here on.
+
+        EndOfTurn if the turn was given up meanwhile: what it would do now is another incarnation's to do.
+        """
+        if self.actor is not actor:
+            raise EndOfTurn
         self._in_hand = place
         self.busy_since_s = self.runtime.clock.now_s()
 

@@ -56,6 +56,8 @@ class Supervisor(Actor):
         self._window = window
         self._counters = counters
         self._others = others
+        # Of each child: its own restarts, for the wait before the next one. The window counts those of all.
+        self._own: dict[str, RestartWindow] = {}
         self._due_s: dict[str, float] = {}
         self._ended: set[str] = set()
         self._missing: set[str] = set()
@@ -130,7 +132,9 @@ class Supervisor(Actor):
                 f"supervisor {self.address.name!r}: child {name!r} failed; {len(self._window.restarts)} restarts "
                 f"in {self._window.period_s} s, wanted at most {self._window.intensity}"
             )
-        due_s = now_s + self._window.backoff_s(BACKOFF_BASE_S, BACKOFF_CAP_S)
+        own = self._own.get(name, RestartWindow(self._window.intensity, self._window.period_s)).add(now_s)
+        self._own[name] = own
+        due_s = now_s + own.backoff_s(BACKOFF_BASE_S, BACKOFF_CAP_S)
         reached = [n for n in affected(self._strategy, list(self._specs), name) if n not in self._ended]
         for sibling in reversed(reached):
             retire(self._specs[sibling])

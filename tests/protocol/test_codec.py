@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -220,3 +220,15 @@ def test_a_value_that_is_not_sound_is_not_sent(kind: Any, value: object, told: s
     """A class's own constructor checks nothing, so this does, before anything is recorded."""
     with pytest.raises(InputError, match=f"^command Line: {told}"):
         codec.checked(kind, value, "command Line")
+
+
+def test_a_value_outside_its_choices_is_not_quoted() -> None:
+    """An error names the field, and never repeats a value that may be a secret."""
+
+    class Choice(msgspec.Struct):
+        method: Literal["card_token", "account"]
+
+    with pytest.raises(InputError) as caught:
+        codec.decode(Choice, b'{"method": "4111111111111111"}', "saga 's'")
+    assert caught.value.path == "$.method"
+    assert "4111" not in str(caught.value)

@@ -138,6 +138,8 @@ def what_was_told_stays_true(world: World) -> None:
     for told in world.told:
         if isinstance(told, Intervened):
             assert told in world.records, f"{told} was accepted and is forgotten"
+        if told is CancelAnswer.TOO_LATE:
+            assert world.plan.pivot or world.state.direction, "a cancel was too late for nothing"
         if told is CancelAnswer.ALREADY_ENDED:
             assert world.ended is not None
         if told is CancelAnswer.ACCEPTED:

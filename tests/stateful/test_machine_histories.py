@@ -7,14 +7,15 @@ every time; `AMENDS_EXAMPLES=20000` in the environment tries that many new ones.
 import os
 from dataclasses import replace
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from amends.protocol.records import Ended
+from amends.protocol.events import CancelAnswer
+from amends.protocol.records import Ended, Record
 from amends.protocol.saga import Kind
 from tests.stateful.checkers import always, in_the_end
 from tests.stateful.plans import SERVICES, SHAPES, PlanSpec, plans
@@ -112,7 +113,7 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(RUN, max_examples=max(EXAMPLES // 2, 1), stateful_step_count=30)
+TestHistories.settings = settings(RUN, stateful_step_count=30)
 
 
 @settings(RUN, max_examples=2 * EXAMPLES)
@@ -121,6 +122,17 @@ def test_random_histories_of_random_plans(spec: PlanSpec, seed: int) -> None:
     """Whatever is lost, doubled, late, down, cancelled or dies, every checker holds."""
     for number in range(WALKS_PER_EXAMPLE):
         walk(spec, f"{seed}-{number}")
+
+
+def test_the_histories_are_worth_checking() -> None:
+    """Some of them meet each kind of record, each way to end and each answer: the checkers have something to check."""
+    worlds = [walk(spec, f"{name}-{number}") for name, spec in SHAPES.items() for number in range(60)]
+    met = {type(record) for world in worlds for record in world.records}
+    assert met == set(get_args(Record))
+    assert {world.ended.completed for world in worlds if world.ended} == {True, False}
+    told = {str(told) for world in worlds for told in world.told if isinstance(told, CancelAnswer)}
+    assert told == {str(answer) for answer in CancelAnswer}
+    assert any(len([effect for effect in world.fence.effects if effect.kind == "undo"]) > 2 for world in worlds)
 
 
 @settings(RUN)

@@ -65,7 +65,7 @@ class World:
         written: the state after each decision, with the number of records it stood on.
         in_flight: messages on their way, to a service (Send) or back (Reply).
         told: what callers and people were told, in order, which must stay true.
-        directions: every decision that ever was durable.
+        directions: each decision that ever was durable.
         waived: steps a person said are not needed, or need not be undone.
     """
 
@@ -83,7 +83,7 @@ class World:
         self.departures: list[Departure] = []
         self.down: set[str] = set()
         self.told: list[CancelAnswer | Ended | Intervened] = []
-        self.directions: list[Direction] = []
+        self.directions: set[Direction] = set()
         self.ever_stuck: set[str] = set()
         self.waived: set[str] = set()
         self._doomed = doomed
@@ -207,8 +207,7 @@ class World:
             self._die(doomed[1])
             return
         if decision.forced:
-            self.durable = len(self.records)
-            self.directions += [record.direction for record in decision.records if isinstance(record, Decided)]
+            self._on_disk(len(self.records))
         if doomed is not None:
             self._die(doomed[1])
             return
@@ -227,13 +226,17 @@ class World:
         if isinstance(event, Intervention) and decision.answer is None:
             self.told += [record for record in decision.records if isinstance(record, Intervened)]
 
+    def _on_disk(self, length: int) -> None:
+        """These records are found again after any crash."""
+        self.durable = length
+        self.directions.update(record.direction for record in self.records if isinstance(record, Decided))
+
     def _die(self, lost: int) -> None:
         """Forget the state and the timers, and read back what is left of the history, through its bytes."""
         kept = max(self.durable, len(self.records) - lost)
         bodies = [codec.encode(record) for record in self.records[:kept]]
         self.records = [codec.decode_record(STARTED.saga_id, seq, codec.SCHEMA, b) for seq, b in enumerate(bodies)]
-        # What was found on disk stays there.
-        self.durable = kept
+        self._on_disk(kept)
         self.wakes = []
         self.written = [(length, state) for length, state in self.written if length <= kept]
         if not self.records:

@@ -14,8 +14,8 @@ DECLINED = "card_declined"
 
 _MOVEMENT = (
     "insert into entries (order_id, movement, account, amount_minor, currency) "
-    "select p.order_id, ?2, leg.account, leg.sign * p.amount_minor, p.currency "
-    "from payments p, (select ?3 as account, -1 as sign union all select ?4, 1) as leg where p.order_id = ?1"
+    "select order_id, ?2, ?3, -amount_minor, currency from payments where order_id = ?1 "
+    "union all select order_id, ?2, ?4, amount_minor, currency from payments where order_id = ?1"
 )
 
 _payments = States("payments")

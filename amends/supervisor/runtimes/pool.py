@@ -98,8 +98,10 @@ class Pool:
         if not self._alarms:
             return self._ready.get()
         now_s = self.clock.now_s()
-        # A copy, since whoever closes a mailbox takes its alarm away from another thread.
-        mailbox, at_s = min(self._alarms.copy().items(), key=lambda alarm: alarm[1])
+        # A copy, since whoever closes a mailbox takes its alarm away from another thread; it may have been the last.
+        mailbox, at_s = min(self._alarms.copy().items(), key=lambda alarm: alarm[1], default=(None, 0.0))
+        if mailbox is None:
+            return None
         if at_s <= now_s:
             self._alarms.pop(mailbox, None)
             mailbox.notify()

@@ -1,0 +1,94 @@
+"""Inventory: every unit is on the shelf, set aside or gone, and an order takes all or nothing."""
+
+from typing import Any
+
+import apsw
+import pytest
+
+from amends import Done, Refused
+from amends.demo.messages import CommitStock, ReceiveStock, Reserved, ReserveStock
+from amends.demo.services.inventory import Inventory
+from amends.demo.versioned import WrongState
+
+RESERVE = ReserveStock("o-1", {"A": 2, "B": 1})
+
+
+@pytest.fixture
+def inventory(opened: Any) -> Inventory:
+    """Five of A and one of B."""
+    made: Inventory = opened(Inventory)
+    made.receive(ReceiveStock("d-1", {"A": 5, "B": 1}))
+    return made
+
+
+def shelves(inventory: Inventory) -> dict[str, tuple[int, int, int]]:
+    """On hand, reserved and shipped, by item."""
+    rows = inventory.db.execute("select item_id, on_hand, reserved, shipped from stock")
+    return {item_id: (on_hand, reserved, shipped) for item_id, on_hand, reserved, shipped in rows}
+
+
+def test_reserved_units_go_out_when_committed(inventory: Inventory) -> None:
+    """From the shelf, aside, and out of the house."""
+    assert inventory.reserve(RESERVE) == Done(Reserved(3))
+    assert shelves(inventory) == {"A": (3, 2, 0), "B": (0, 1, 0)}
+    assert inventory.commit(CommitStock("o-1")) == Done()
+    assert shelves(inventory) == {"A": (3, 0, 2), "B": (0, 0, 1)}
+
+
+def test_released_units_are_on_the_shelf_again(inventory: Inventory) -> None:
+    """The undo puts back what the step took."""
+    inventory.reserve(RESERVE)
+    inventory.release(RESERVE, Reserved(3))
+    assert shelves(inventory) == {"A": (5, 0, 0), "B": (1, 0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("units", "reason"),
+    [({"A": 6}, "short_stock: A"), ({"A": 1, "B": 2}, "short_stock: B"), ({"A": 1, "C": 1}, "unknown_item: C")],
+)
+def test_all_or_nothing(inventory: Inventory, units: dict[str, int], reason: str) -> None:
+    """One item that is short or unknown, and nothing is taken."""
+    assert inventory.reserve(ReserveStock("o-1", units)) == Refused(reason)
+    assert shelves(inventory) == {"A": (5, 0, 0), "B": (1, 0, 0)}
+
+
+def test_what_is_not_reserved_can_be_neither_committed_nor_released(inventory: Inventory) -> None:
+    """Nothing happens twice."""
+    with pytest.raises(WrongState):
+        inventory.commit(CommitStock("o-1"))
+    inventory.reserve(RESERVE)
+    inventory.release(RESERVE, Reserved(3))
+    with pytest.raises(WrongState):
+        inventory.release(RESERVE, Reserved(3))
+    assert shelves(inventory) == {"A": (5, 0, 0), "B": (1, 0, 0)}
+
+
+def test_a_delivery_adds_to_what_is_there(inventory: Inventory) -> None:
+    """New items and known ones."""
+    inventory.receive(ReceiveStock("d-2", {"A": 1, "C": 0}))
+    assert shelves(inventory) == {"A": (6, 0, 0), "B": (1, 0, 0), "C": (0, 0, 0)}
+
+
+def test_a_planned_shortage_takes_nothing(opened: Any) -> None:
+    """The fault looks like an empty shelf."""
+    inventory = opened(Inventory, short_stock=1.0)
+    inventory.receive(ReceiveStock("d-1", {"A": 5, "B": 1}))
+    assert inventory.reserve(RESERVE) == Refused("short_stock")
+    assert shelves(inventory) == {"A": (5, 0, 0), "B": (1, 0, 0)}
+
+
+def test_two_writers_of_one_shelf_lose_nothing(inventory: Inventory) -> None:
+    """A row that changed between the read and the write is read again, and the other rows are taken back."""
+    db, left = inventory.db, [2]
+
+    def someone_buys_b(cursor: apsw.Cursor, statement: str, bindings: object) -> bool:
+        if statement.startswith("update stock") and "'B'" not in statement and left[0]:
+            left[0] -= 1
+            db.execute("update stock set shipped = shipped + 1, version = version + 1 where item_id = 'B'")
+        return True
+
+    db.exec_trace = someone_buys_b
+    assert inventory.reserve(RESERVE) == Done(Reserved(3))
+    # The other writer's first purchase was taken back with our first try, as both share this connection.
+    assert shelves(inventory) == {"A": (3, 2, 0), "B": (0, 1, 0)}
+    assert left == [0]
