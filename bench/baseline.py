@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -35,7 +35,7 @@ class _Database:
 
     def __init__(self, service: type[Service], folder: Path) -> None:
         # The handlers need nothing of a service but its database and the plan of refusals.
-        self.handlers: Any = object.__new__(service)
+        self.handlers = cast("Any", object.__new__(service))
         self.handlers.faults = Faults(PLAN)
         self.handlers.db = open_database(folder / f"{service.name}.db", SERVICE_ID, {"service": service.migrations})
         self._lock = threading.Lock()

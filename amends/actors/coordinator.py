@@ -66,12 +66,14 @@ class Submit:
     """Start an instance of `plan`, or find the one its key belongs to.
 
     Attributes:
+        saga_id: the id it is to have; given by the caller, so that a coordinator that reads this twice starts it once.
         key: None makes one of its own.
         data: the checked input as JSON.
         accepted: gets the saga id once the start is on disk, or why it was refused.
         outcome: gets the Outcome in the end.
     """
 
+    saga_id: SagaId
     plan: Plan
     key: str | None
     data: bytes
@@ -79,7 +81,7 @@ class Submit:
     outcome: "Future[Any]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ToInstance:
     """A Cancel or Intervene for one instance; `future` is the one inside."""
 
@@ -88,18 +90,21 @@ class ToInstance:
     future: "Future[Any]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Drain:
     """Accept nothing more; the future is set once no instance is open."""
 
     future: "Future[Any]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class AskStatus:
     """Set the future to a CoordinatorStatus."""
 
     future: "Future[Any]"
+
+
+Asked = ToInstance | Drain | AskStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ class CoordinatorStatus:
     """What the coordinator knows.
 
     Attributes:
-        ended: instances that ended since this coordinator began, by outcome.
+        ended: instances in the journal that are no longer open, by state.
         stuck: why, by step, by instance.
         unreadable: why an open instance is not run, by instance.
         recovered: whether every instance found open at the start is running again.
@@ -139,12 +144,16 @@ class Starting:
 class Callers:
     """Who waits for what; kept outside the coordinator so that it survives one.
 
+    Who was answered is forgotten only when the turn that answers settles: one that fails has answered nobody.
+
     Attributes:
         starting: starts the journal has not answered, by the id they will have.
         waiting: futures that get the outcome, by instance.
+        asked: what a coordinator has taken and nobody has answered yet.
     """
 
     def __init__(self) -> None:
+        self.asked: set[Asked] = set()
         self.starting: dict[SagaId, Starting] = {}
         self.waiting: dict[SagaId, list[Future[Any]]] = {}
 
@@ -157,8 +166,15 @@ class Callers:
         starting, self.starting = self.starting, {}
         waiting, self.waiting = self.waiting, {}
         futures = [f for s in starting.values() for f in (s.submit.accepted, s.submit.outcome)]
-        for future in futures + [f for several in waiting.values() for f in several]:
+        futures += [f for several in waiting.values() for f in several]
+        futures += [ask.future for ask in list(self.asked)]
+        for future in futures:
             Caller(future).tell(error)
+
+    def ask(self, asked: "Asked") -> None:
+        """Remember it until it is answered."""
+        self.asked.add(asked)
+        asked.future.add_done_callback(lambda _: self.asked.discard(asked))
 
 
 class Coordinator(Actor):
@@ -195,17 +211,41 @@ class Coordinator(Actor):
         self._unreadable: dict[SagaId, str] = {}
         self._recovered = False
         self._found = 0
-        self._ended = {"completed": 0, "compensated": 0}
+        self._ended: dict[str, int] | None = None
         self._draining: list[Future[Any]] = []
+        self._status_asks: list[AskStatus] = []
         self._later: list[ToInstance] = []
         # Instances that wait for the token under which they are to run.
         self._unborn: dict[SagaId, tuple[Plan, Decision] | None] = {}
+        # Of this turn: starts that were answered, instances whose callers were told, and what was asked.
+        self._answered: set[SagaId] = set()
+        self._told: set[SagaId] = set()
+        self._asked: list[Asked] = []
 
     def on_start(self) -> None:
         self.tell(self._around.journal, ListOpen("", PAGE, self.address))
         # Asked for by an earlier coordinator; the journal says "known" of those it has taken since.
         for starting in self._callers.starting.values():
             self.tell(self._around.journal, Open(starting.started, starting.decision.records, self.address))
+        for asked in list(self._callers.asked):
+            if isinstance(asked, Drain):
+                self._draining.append(asked.future)
+            elif isinstance(asked, AskStatus):
+                self._status_asks.append(asked)
+            else:
+                problem = f"instance {asked.saga_id}: its actors failed with this in hand; look at it and ask again"
+                self.answer(asked.future, AmendsError(problem))
+
+    def settle(self) -> None:
+        for saga_id in self._answered:
+            self._callers.starting.pop(saga_id, None)
+        for saga_id in self._told:
+            self._callers.waiting.pop(saga_id, None)
+        for asked in self._asked:
+            self._callers.ask(asked)
+        self._answered.clear()
+        self._told.clear()
+        self._asked.clear()
 
     def let_go(self, *, hung: bool) -> None:
         for mailbox in list(self._sagas.values()):
@@ -223,13 +263,15 @@ class Coordinator(Actor):
     # Starting.
 
     def _on_submit(self, submit: Submit) -> None:
-        open_instances = len(self._sagas) + len(self._callers.starting)
+        open_instances = len(self._sagas) + self._starting
+        if submit.saga_id in self._callers.starting:
+            return  # by a coordinator that failed in that very turn; asked for again in `on_start`
         if self._draining:
             self._refuse(submit, SystemStopped("the system is draining; start this one again after a restart"))
         elif open_instances >= self._max_open:
             self._refuse(submit, Overloaded(open_instances, self._max_open))
         else:
-            saga_id = SagaId(self.clock.new_id())
+            saga_id = submit.saga_id
             started = Started(
                 saga_id,
                 submit.plan.name,
@@ -242,8 +284,22 @@ class Coordinator(Actor):
             self._callers.starting[saga_id] = Starting(submit, started, decision)
             self.tell(self._around.journal, Open(started, decision.records, self.address))
 
+    @property
+    def _starting(self) -> int:
+        """How many starts the journal has not answered."""
+        return len(self._callers.starting) - len(self._answered)
+
+    def _take_start(self, saga_id: SagaId) -> Starting | None:
+        """The start that is answered now, unless it has been."""
+        if saga_id in self._answered:
+            return None
+        starting = self._callers.starting.get(saga_id)
+        if starting is not None:
+            self._answered.add(saga_id)
+        return starting
+
     def _on_opened(self, opened: Opened) -> None:
-        starting = self._callers.starting.pop(opened.saga_id, None)
+        starting = self._take_start(opened.saga_id)
         if starting is None or opened.saga_id in self._sagas:
             return
         self._callers.wait(opened.saga_id, starting.submit.outcome)
@@ -257,7 +313,7 @@ class Coordinator(Actor):
         )
 
     def _on_known(self, known: Known) -> None:
-        starting = self._callers.starting.pop(known.saga_id, None)
+        starting = self._take_start(known.saga_id)
         if starting is None:
             return
         submit, instance = starting.submit, known.instance
@@ -280,7 +336,7 @@ class Coordinator(Actor):
                 self._spawn(saga_id, None)
 
     def _on_not_opened(self, refused: NotOpened) -> None:
-        starting = self._callers.starting.pop(refused.saga_id, None)
+        starting = self._take_start(refused.saga_id)
         if starting is None:
             return
         if refused.corrupt:
@@ -298,6 +354,9 @@ class Coordinator(Actor):
 
     def _on_open_ids(self, page: OpenIds) -> None:
         self._around = self._around_for(page.token)
+        if page.counts is not None:
+            self._ended = {state: page.counts.get(state, 0) for state in ("completed", "compensated", "quarantined")}
+            self._tell_status()
         unborn, self._unborn = self._unborn, {}
         for saga_id, opening in unborn.items():
             self._give_life(saga_id, opening)
@@ -317,7 +376,7 @@ class Coordinator(Actor):
                 self.tell(self._around.journal, ReadBack(saga_id, self.address))
         later, self._later = self._later, []
         for message in later:
-            self._on_to_instance(message)
+            self._pass_on(message)
 
     def _on_history(self, history: History) -> None:
         if history.instance is not None and history.instance.state in ("completed", "compensated"):
@@ -377,7 +436,9 @@ class Coordinator(Actor):
         mailbox = self._sagas.pop(ended.saga_id, None)
         if mailbox is not None:
             self._close(mailbox)
-            self._ended[type(ended.outcome).__name__.lower()] += 1
+            # Before the journal has told its counts no instance runs, and those will have this one.
+            if self._ended is not None:
+                self._ended[type(ended.outcome).__name__.lower()] += 1
         self._windows.pop(ended.saga_id, None)
         self._stuck.pop(ended.saga_id, None)
         self._tell_waiters(ended.saga_id, ended.outcome)
@@ -409,6 +470,10 @@ class Coordinator(Actor):
     # People.
 
     def _on_to_instance(self, message: ToInstance) -> None:
+        self._asked.append(message)
+        self._pass_on(message)
+
+    def _pass_on(self, message: ToInstance) -> None:
         mailbox = self._sagas.get(message.saga_id)
         if mailbox is not None:
             self.tell(mailbox, message.message)
@@ -420,27 +485,38 @@ class Coordinator(Actor):
             self.answer(message.future, f"instance {message.saga_id} is not open")
 
     def _on_drain(self, drain: Drain) -> None:
+        self._asked.append(drain)
         self._draining.append(drain.future)
         self._check_drained()
 
     def _on_ask_status(self, ask: AskStatus) -> None:
+        self._asked.append(ask)
+        self._status_asks.append(ask)
+        self._tell_status()
+
+    def _tell_status(self) -> None:
+        if self._ended is None:
+            return  # the journal's first word is still to come
         status = CoordinatorStatus(
             len(self._sagas),
-            len(self._callers.starting),
+            self._starting,
             dict(self._ended),
             dict(self._stuck),
             dict(self._unreadable),
             self._recovered,
         )
-        self.answer(ask.future, status)
+        for ask in self._status_asks:
+            self.answer(ask.future, status)
+        self._status_asks.clear()
 
     def _check_drained(self) -> None:
-        if self._draining and self._recovered and not self._sagas and not self._callers.starting:
+        if self._draining and self._recovered and not self._sagas and not self._starting:
             for future in self._draining:
                 self.answer(future, None)
 
     def _tell_waiters(self, saga_id: SagaId, value: object) -> None:
-        for future in self._callers.waiting.pop(saga_id, ()):
+        self._told.add(saga_id)
+        for future in self._callers.waiting.get(saga_id, ()):
             self.answer(future, value)
 
 

@@ -32,7 +32,7 @@ class OutsideAnswer:
         self.message = message
         self.handler = handler
         self.answer: object = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.never_arrived = False
 
 
@@ -41,11 +41,13 @@ class OutsideCalls:
 
     Args:
         home: where a call's thread tells what it came back with.
+        under_way: keys of the calls that run; it outlives an incarnation, as they do.
     """
 
-    def __init__(self, serving: "Serving", home: Address) -> None:
+    def __init__(self, serving: "Serving", home: Address, under_way: set[IdempotencyKey]) -> None:
         self._serving = serving
         self._home = home
+        self._under_way = under_way
         self._planned: list[Callable[[], None]] = []
         self._planned_keys: list[IdempotencyKey] = []
         self._waiting: dict[IdempotencyKey, list[Message]] = {}
@@ -60,6 +62,10 @@ class OutsideCalls:
         waiting = self._waiting.get(message.key)
         if waiting is not None:
             waiting.append(message)
+            return
+        if message.key in self._under_way:
+            # An incarnation before this one made the call. To ask about it now would be too early.
+            self._waiting[message.key] = [message]
             return
         if handler is None or row.command is None or row.payload is None:
             self._serving.reply(message, Unavailable(f"nothing here can tell what became of {row.command}"))
@@ -80,6 +86,7 @@ class OutsideCalls:
     def begin(self) -> None:
         """The turn has committed: let the planned calls go."""
         planned, self._planned = self._planned, []
+        self._under_way.update(self._planned_keys)
         self._planned_keys.clear()
         for call in planned:
             self._serving.call_outside(call)
@@ -117,8 +124,10 @@ class OutsideCalls:
             try:
                 told.answer = self._serving.run_outside(message, handler, run)
                 told.never_arrived = verifying and told.answer is None
-            except Exception as error:  # noqa: BLE001 - whatever it is, the step's outcome is not known
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the step's outcome is not known
                 told.error = error
+            # First, so that whoever asks from here on does not wait for an answer that has come already.
+            self._under_way.discard(message.key)
             self._home.tell(told)
 
         self._planned.append(call)

@@ -9,7 +9,7 @@ business, and what a saga makes of an answer not the service's.
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +22,7 @@ from amends.actors.outside import OutsideAnswer
 from amends.actors.serving import Serving
 from amends.actors.transport.port import Transport
 from amends.protocol.errors import HandlerError
-from amends.protocol.messages import Message
+from amends.protocol.messages import IdempotencyKey, Message
 from amends.supervisor.actor import Actor
 
 _PRUNE_EVERY_S = 60.0
@@ -49,11 +49,13 @@ class ServiceHome:
     Attributes:
         path: the database file.
         retention_s: how long the fence remembers a step, in seconds.
+        under_way: keys of the calls outside that run now.
     """
 
     path: Path
     transport: Transport
     retention_s: float
+    under_way: set[IdempotencyKey] = field(default_factory=set)
 
 
 class Service(Actor):
@@ -84,7 +86,7 @@ class Service(Actor):
         if taken:
             raise HandlerError(f"{cls.__name__}: {taken} are names that Service uses itself; choose others")
         cls.name, cls.migrations, cls.handler_timeout_s = name, tuple(migrations), handler_timeout_s
-        cls.handlers = collect(cls, dict(sys._getframe(1).f_locals))
+        cls.handlers = collect(cls, _callers_names())
 
     @classmethod
     def spec(cls, *arguments: Any, **keywords: Any) -> ServiceSpec:
@@ -98,9 +100,9 @@ class Service(Actor):
     def on_start(self) -> None:
         scripts = {"amends": SCRIPTS, "service": self.migrations}
         self.db = database.open_database(self._home.path, database.SERVICE_ID, scripts)
-        self._serving = Serving(self, self.db, self.handlers, self._home.transport)
+        self._serving = Serving(self, self.db, self.handlers, self._home.transport, self._home.under_way)
         self._told: list[Message | OutsideAnswer] = []
-        self._prune_due_s = self.clock.now_s() + _PRUNE_EVERY_S
+        self._prune_due_s = self.wakes_at_s = self.clock.now_s() + _PRUNE_EVERY_S
 
     def let_go(self, *, hung: bool) -> None:
         if "db" not in self.__dict__:
@@ -125,8 +127,22 @@ class Service(Actor):
         if self._told:
             told, self._told = self._told, []
             self._serving.serve(told)
-        now_s = self.clock.now_s()
-        if now_s >= self._prune_due_s:
-            self._prune_due_s = now_s + _PRUNE_EVERY_S
-            with self.db:
-                self._serving.fence.prune(self.clock.now_at() - self._home.retention_s, _PRUNE_LIMIT)
+        if self.clock.now_s() >= self._prune_due_s:
+            self._prune()
+
+    def _prune(self) -> None:
+        """Forget old steps, a batch a turn, until none is left."""
+        forgotten = 0
+        # What can't be forgotten now is forgotten the next time.
+        with suppress(apsw.Error), self.db:
+            forgotten = self._serving.fence.prune(self.clock.now_at() - self._home.retention_s, _PRUNE_LIMIT)
+        wait_s = 0.0 if forgotten == _PRUNE_LIMIT else _PRUNE_EVERY_S
+        self._prune_due_s = self.wakes_at_s = self.clock.now_s() + wait_s
+
+
+def _callers_names() -> dict[str, Any]:
+    """The local names where a service's class statement stands; Pykka's metaclass, from `abc`, stands in between."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__") == "abc":
+        frame = frame.f_back
+    return dict(frame.f_locals)

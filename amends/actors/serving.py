@@ -25,6 +25,7 @@ from amends.protocol.messages import (
     Answer,
     Do,
     Done,
+    IdempotencyKey,
     Message,
     Never,
     Refused,
@@ -60,10 +61,16 @@ class Serving:
 
     Args:
         handlers: by command name.
+        under_way: keys of the calls outside that run now.
     """
 
     def __init__(
-        self, service: "Service", db: apsw.Connection, handlers: dict[str, Handler], transport: "Transport"
+        self,
+        service: "Service",
+        db: apsw.Connection,
+        handlers: dict[str, Handler],
+        transport: "Transport",
+        under_way: set[IdempotencyKey],
     ) -> None:
         self._service = service
         self._name = service.name
@@ -71,7 +78,7 @@ class Serving:
         self._handlers = handlers
         self._transport = transport
         self.fence = Fence(db)
-        self._outside = OutsideCalls(self, service.address)
+        self._outside = OutsideCalls(self, service.address, under_way)
         self._answers: list[tuple[Message, Answer]] = []
         self._outdated: list[DeadLetter] = []
         self._careful = False
@@ -113,7 +120,7 @@ class Serving:
             for place, message in enumerate(told):
                 if self._service.actor_stopped.is_set():
                     raise TurnLost("another incarnation has the messages")
-                self._service.address.take_up(place)
+                self._service.address.take_up(self._service, place)
                 if isinstance(message, OutsideAnswer):
                     self._on_outside_answer(message)
                 else:
@@ -217,16 +224,32 @@ class Serving:
         """Call, and see that nothing it wrote stays unless it answers Done."""
         if not self._careful:
             before = self._db.total_changes()
-            answer = call()
+            answer = self._within(call)
             if not isinstance(answer, Done) and self._db.total_changes() != before:
                 raise _WroteForNothing
             return answer
         self._db.execute("savepoint amends")
-        answer = call()
+        answer = self._within(call)
         if not isinstance(answer, Done):
             self._db.execute("rollback to amends")
         self._db.execute("release amends")
         return answer
+
+    def _within(self, call: Callable[[], Answer]) -> Answer:
+        """Call, and see that the turn's transaction is still there: a full disk may end it under a careless handler."""
+        self._db.set_rollback_hook(self._refuse_statements)
+        try:
+            answer = call()
+        finally:
+            self._db.set_rollback_hook(None)
+            self._db.exec_trace = None
+        if not self._db.in_transaction:
+            raise TurnLost("the transaction ended while a handler ran")
+        return answer
+
+    def _refuse_statements(self) -> None:
+        # What a handler still writes would be a transaction of its own, and stay.
+        self._db.exec_trace = lambda *_: False
 
     def _call(self, message: Do, handler: Handler) -> Answer:
         try:

@@ -40,7 +40,7 @@ from amends.supervisor.actor import Actor, Failed, Kill, spawn
 from amends.supervisor.child import ChildSpec
 from amends.supervisor.dead_letters import DeadLetters
 from amends.supervisor.intensity import RestartWindow
-from amends.supervisor.mailbox import Address, DeadLetter, Mailbox
+from amends.supervisor.mailbox import Address, Caller, DeadLetter, Mailbox
 from amends.supervisor.runtime import Clock, Runtime, SystemClock
 from amends.supervisor.runtimes.pool import Pool
 from amends.supervisor.runtimes.threads import Threads
@@ -134,7 +134,7 @@ class System:
         # Opened here once, so that a journal that can't be is the caller's error and not an actor's.
         first = self._open_store()
         try:
-            self._before = first.counts()
+            first.counts()
         except AmendsError:
             first.close()
             raise
@@ -198,7 +198,8 @@ class System:
         data = codec.checked(plan.input, value, f"saga {plan.name!r}")
         accepted: Future[Any] = Future()
         outcome: Future[Any] = Future()
-        running.coordinator.tell(Submit(plan, key, data, accepted, outcome))
+        saga_id = SagaId(running.clock.new_id())
+        running.coordinator.tell(Submit(saga_id, plan, key, data, accepted, outcome))
         return Handle(key, accepted, outcome, self._ask_cancel)
 
     def run(self, saga: type[Saga], value: Any, *, key: str | None = None, timeout_s: float | None = None) -> Outcome:
@@ -228,12 +229,13 @@ class System:
         running = self._running
         future: Future[CoordinatorStatus] = Future()
         running.coordinator.tell(AskStatus(future))
-        told, before, counters = future.result(timeout_s), self._before, running.counters
+        told, counters = future.result(timeout_s), running.counters
+        ended = told.ended
         return Status(
             open=told.open + told.starting,
-            completed=before.get("completed", 0) + told.ended["completed"],
-            compensated=before.get("compensated", 0) + told.ended["compensated"],
-            quarantined=before.get("quarantined", 0) + len(told.unreadable),
+            completed=ended["completed"],
+            compensated=ended["compensated"],
+            quarantined=ended["quarantined"] + len(told.unreadable),
             stuck=told.stuck,
             unreadable=told.unreadable,
             restarts=counters.restarts,
@@ -319,7 +321,7 @@ class _Tree:
         """As the root's keeper: it failed, so nothing here runs any more."""
         if isinstance(message, Failed):
             self.gave_up = message.error
-            self.callers.give_up(SystemStopped(f"{self._folder}: its supervisors gave up: {message.error}"))
+            self._give_up(SystemStopped(f"{self._folder}: its supervisors gave up: {message.error}"))
 
     def start(self, open_store: Callable[[], Store]) -> None:
         """Start the tree from its root."""
@@ -370,7 +372,13 @@ class _Tree:
         ):
             if mailbox.actor is not None:
                 mailbox.actor.retire()
-        self.callers.give_up(SystemStopped(f"{self._folder}: the system was stopped; its open instances go on later"))
+        self._give_up(SystemStopped(f"{self._folder}: the system was stopped; its open instances go on later"))
+
+    def _give_up(self, error: SystemStopped) -> None:
+        self.callers.give_up(error)
+        # What the coordinator has not read yet, it never will.
+        self.coordinator.dead = _Unheard(error)
+        self.coordinator.close()
 
     def _mailbox(self, name: str, runtime: Runtime) -> Mailbox:
         dead = self.mailboxes.get("dead-letters")
@@ -401,6 +409,23 @@ class _Tree:
             token,
             EXPIRY_S,
         )
+
+
+class _Unheard:
+    """The address of messages that no coordinator will read: whoever waits for an answer is told so."""
+
+    name = "unheard"
+
+    def __init__(self, error: SystemStopped) -> None:
+        self._error = error
+
+    def tell(self, message: object) -> None:
+        asked = message.message if isinstance(message, DeadLetter) else None
+        if isinstance(asked, Submit):
+            Caller(asked.accepted).tell(self._error)
+            Caller(asked.outcome).tell(self._error)
+        elif isinstance(asked, ToInstance | Drain | AskStatus):
+            Caller(asked.future).tell(self._error)
 
 
 def _spec(service: type[Service] | ServiceSpec) -> ServiceSpec:

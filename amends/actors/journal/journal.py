@@ -8,6 +8,7 @@ Turning history back into a state is `protocol.state.replay`, not ours.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from amends.actors.journal.messages import (
     Append,
@@ -103,8 +104,7 @@ class Journal(Actor):
             self._answer_read(read)
         self._reads.clear()
         if now_s >= self._prune_due_s:
-            self._prune_due_s = now_s + _PRUNE_EVERY_S
-            self._store.prune(self.clock.now_at() - self._retention_s, _PRUNE_LIMIT)
+            self._prune_due_s = now_s + self._prune()
         self.wakes_at_s = self._next_turn_s(now_s)
 
     def _write_now(self, now_s: float) -> bool:
@@ -121,6 +121,14 @@ class Journal(Actor):
         if self._opens:
             return now_s
         return self._pending.since_s + LAZY_S if self._pending else self._prune_due_s
+
+    def _prune(self) -> float:
+        """Forget old instances, a batch a turn; how long the next batch may wait, in seconds."""
+        forgotten = 0
+        # What can't be forgotten now is forgotten the next time.
+        with suppress(Blocked):
+            forgotten = self._store.prune(self.clock.now_at() - self._retention_s, _PRUNE_LIMIT)
+        return 0.0 if forgotten == _PRUNE_LIMIT else _PRUNE_EVERY_S
 
     # Appends.
 
@@ -218,11 +226,12 @@ class Journal(Actor):
         """Refuse what is new, keep what was accepted."""
         refused = {opening.started.saga_id for opening in opened}
         for opening in opened:
-            del self._ends[opening.started.saga_id]
+            self._ends.pop(opening.started.saga_id, None)
             self.tell(opening.reply_to, NotOpened(opening.started.saga_id, reason))
         pending = self._pending
         pending.instances = []
         pending.records = [r for r in pending.records if r.saga_id not in refused]
+        pending.ends = [end for end in pending.ends if end[2] not in refused]
         pending.forced = bool(pending.records or pending.ends)
         if not self._blocked:
             telemetry.log.error(telemetry.JOURNAL_BLOCKED, path=self._store.path, reason=reason)
@@ -238,7 +247,9 @@ class Journal(Actor):
                 self.tell(reply_to, History(saga_id, self._store.instance(saga_id), records, problem))
             case ListOpen(after=after, limit=limit, reply_to=reply_to):
                 ids = self._store.open_ids(after, limit)
-                self.tell(reply_to, OpenIds(tuple(SagaId(i) for i in ids), self._store.token, last=len(ids) < limit))
+                counts = None if after else self._store.counts()
+                page = OpenIds(tuple(SagaId(i) for i in ids), self._store.token, counts, last=len(ids) < limit)
+                self.tell(reply_to, page)
             case Count(future=future):
                 self.answer(future, self._store.counts())
 

@@ -135,13 +135,18 @@ class ListOpen:
 
 
 class OpenIds:
-    """A page of open instances, and the token under which they are to be run."""
+    """A page of open instances, and the token under which they are to be run.
 
-    __slots__ = ("ids", "last", "token")
+    Attributes:
+        counts: with the first page, how many instances are in each state; None with the others.
+    """
 
-    def __init__(self, ids: tuple[SagaId, ...], token: int, *, last: bool) -> None:
+    __slots__ = ("counts", "ids", "last", "token")
+
+    def __init__(self, ids: tuple[SagaId, ...], token: int, counts: dict[str, int] | None, *, last: bool) -> None:
         self.ids = ids
         self.token = token
+        self.counts = counts
         self.last = last
 
 

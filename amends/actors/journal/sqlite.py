@@ -77,7 +77,7 @@ class SqliteStore:
         try:
             rows = self._db.execute("select * from records where saga_id = ? order by seq", (saga_id,))
             return [Stored(*row) for row in rows]
-        except apsw.CorruptError as error:
+        except (apsw.CorruptError, UnicodeDecodeError) as error:
             raise RecordCorrupt(saga_id, 0, f"{self.path}: {error}") from error
 
     def open_ids(self, after: str, limit: int) -> list[str]:
@@ -90,19 +90,22 @@ class SqliteStore:
     def counts(self) -> dict[str, int]:
         try:
             counted = self._db.execute("select state, count(*) from instances group by state")
-            return {str(state): int(count) for state, count in counted}  # type: ignore[arg-type]
+            return {str(state): int(count) for state, count in counted}
         except apsw.Error as error:
             raise StorageError(f"{self.path}: can't be read: {error}") from error
 
     def prune(self, before_at: float, limit: int) -> int:
-        with self._db:
-            old = self._db.execute(
-                "select saga_id from instances where ended_at < ? and state <> 'quarantined' limit ?",
-                (before_at, limit),
-            ).fetchall()
-            self._db.executemany("delete from records where saga_id = ?", old)
-            self._db.executemany("delete from instances where saga_id = ?", old)
-        return len(old)
+        try:
+            with self._db:
+                old = self._db.execute(
+                    "select saga_id from instances where ended_at < ? and state <> 'quarantined' limit ?",
+                    (before_at, limit),
+                ).fetchall()
+                self._db.executemany("delete from records where saga_id = ?", old)
+                self._db.executemany("delete from instances where saga_id = ?", old)
+            return len(old)
+        except apsw.Error as error:
+            raise Blocked(str(error)) from error
 
     def close(self) -> None:
         # A statement that another thread runs at this very moment keeps the connection, but as soon as somebody

@@ -90,7 +90,7 @@ class Store(Protocol):
         ...
 
     def prune(self, before_at: float, limit: int) -> int:
-        """Forget up to `limit` instances that ended before `before_at`; how many it were."""
+        """Forget up to `limit` instances that ended before `before_at`; how many it were. Or none, with Blocked."""
         ...
 
     def close(self) -> None:
@@ -115,7 +115,10 @@ def verify(saga_id: str, history: Sequence[Stored]) -> None:
     for expected, stored in enumerate(history):
         if stored.seq != expected:
             raise RecordCorrupt(saga_id, expected, f"found record {stored.seq} in its place")
-        wanted = checksum(before, saga_id, stored.seq, stored.at, stored.schema, stored.body.encode())
+        try:
+            wanted = checksum(before, saga_id, stored.seq, stored.at, stored.schema, stored.body.encode())
+        except (AttributeError, TypeError) as error:  # a damaged row may give values of other types
+            raise RecordCorrupt(saga_id, expected, f"is no record: {error}") from None
         if stored.checksum != wanted:
             raise RecordCorrupt(saga_id, stored.seq, f"checksum is {stored.checksum}, wanted {wanted}")
         before = stored.checksum

@@ -1,0 +1,334 @@
+"""The journal: forced records are on disk before what depends on them leaves, all of a turn in one commit."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from amends.actors.journal.journal import LAZY_S, RETRY_S, Journal
+from amends.actors.journal.memory import MemoryStore
+from amends.actors.journal.messages import (
+    Append,
+    AppendRefused,
+    Count,
+    History,
+    Known,
+    ListOpen,
+    NotOpened,
+    Open,
+    Opened,
+    OpenIds,
+    Quarantine,
+    ReadBack,
+)
+from amends.actors.journal.sqlite import SqliteStore
+from amends.actors.journal.store import Batch, Blocked
+from amends.protocol.messages import SagaId
+from amends.protocol.records import Decided, Direction, Ended, Record, Started, StepDone
+from amends.supervisor.actor import Kill, spawn
+from tests.actors.world import JournalUnderTest
+
+A, B = SagaId("a"), SagaId("b")
+DONE = StepDone("one", msgspec.Raw(b"1"))
+
+
+class SpyStore(MemoryStore):
+    """Remembers its commits, and what had been told by then; can be full."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[Batch] = []
+        self.told_by_then: list[int] = []
+        self.full = False
+        self.prunings = 0
+        self.look: Callable[[], int] = lambda: 0
+
+    def write(self, batch: Batch) -> None:
+        if self.full:
+            raise Blocked("disk full")
+        self.told_by_then.append(self.look())
+        self.writes.append(Batch(list(batch.instances), list(batch.records), list(batch.ends)))
+        super().write(batch)
+
+    def prune(self, before_at: float, limit: int) -> int:
+        if self.full:
+            raise Blocked("disk full")
+        self.prunings += 1
+        return super().prune(before_at, limit)
+
+
+@pytest.fixture
+def store() -> SpyStore:
+    """A store that is watched."""
+    return SpyStore()
+
+
+@pytest.fixture
+def journal(store: SpyStore, nobody_left: None) -> Any:
+    """A journal over it."""
+    journal = JournalUnderTest(lambda: store)
+    store.look = lambda: len(journal.asker.told)
+    yield journal
+    journal.stop()
+
+
+def start(saga_id: str, key: str | None = None) -> Started:
+    """The first record of an instance."""
+    return Started(SagaId(saga_id), "s", 1, key or saga_id, msgspec.Raw(b'{"x":1}'), 5.0)
+
+
+def open_one(journal: JournalUnderTest, saga_id: str, key: str | None = None) -> Open:
+    """Ask for an instance."""
+    started = start(saga_id, key)
+    return Open(started, (started,), journal.asker)
+
+
+def append(
+    journal: JournalUnderTest,
+    first: int,
+    *records: Record,
+    saga_id: SagaId = A,
+    forced: bool = False,
+    then: object = None,
+) -> Append:
+    """Ask for records to be added."""
+    after = () if then is None else ((journal.asker, then),)
+    return Append(saga_id, first, records, 6.0, forced=forced, then=after, sender=journal.asker)
+
+
+def kinds(told: list[Any]) -> list[str]:
+    """The names of what was told."""
+    return [type(message).__name__ for message in told]
+
+
+def test_open(journal: JournalUnderTest, store: SpyStore) -> None:
+    """An instance is on disk before its opening is told."""
+    (opened,) = journal.tell(open_one(journal, "a"))
+    assert isinstance(opened, Opened)
+    assert store.told_by_then == [0]
+    assert store.counts() == {"open": 1}
+
+
+def test_one_commit_for_a_turn(journal: JournalUnderTest, store: SpyStore) -> None:
+    """Openings, appends and ends that come at once are one commit."""
+    journal.tell(open_one(journal, "a"))
+    store.writes.clear()
+    ended = Ended(completed=True)
+    told = journal.tell(
+        *(open_one(journal, f"n{n}") for n in range(50)), append(journal, 1, DONE, ended, forced=True, then="end")
+    )
+    assert len(store.writes) == 1
+    assert len(told) == 51
+
+
+def test_nothing_depends_on_what_is_not_on_disk(journal: JournalUnderTest, store: SpyStore) -> None:
+    """When a forced record is written nothing that depends on it has left; afterwards all has."""
+    journal.tell(open_one(journal, "a"))
+    store.told_by_then.clear()
+    assert journal.tell(append(journal, 1, Decided(Direction.FORWARD), forced=True, then="go")) == ["go"]
+    assert store.told_by_then == [0]
+
+
+def test_lazy_records_wait_for_company(journal: JournalUnderTest, store: SpyStore) -> None:
+    """A record nobody waits for is written with the next that must be, or after a little while."""
+    journal.tell(open_one(journal, "a"), open_one(journal, "b"))
+    store.writes.clear()
+    journal.tell(append(journal, 1, DONE))
+    assert store.writes == []
+    journal.tell(append(journal, 1, Decided(Direction.FORWARD), saga_id=B, forced=True))
+    assert [len(batch.records) for batch in store.writes] == [2]
+    journal.tell(append(journal, 2, DONE))
+    journal.runtime.advance(LAZY_S)
+    assert [len(batch.records) for batch in store.writes] == [2, 1]
+
+
+def test_read_back_sees_what_was_appended_before(journal: JournalUnderTest) -> None:
+    """A history that is asked for has whatever was queued in front of the question."""
+    journal.tell(open_one(journal, "a"))
+    (history,) = journal.tell(append(journal, 1, DONE), ReadBack(A, journal.asker))
+    assert isinstance(history, History)
+    assert history.records == (start("a"), DONE)
+
+
+def test_append_that_does_not_continue(journal: JournalUnderTest) -> None:
+    """Somebody else has written: it is refused, never merged, and nothing that depends on it leaves."""
+    journal.tell(open_one(journal, "a"))
+    journal.tell(append(journal, 1, DONE, forced=True))
+    (refused,) = journal.tell(append(journal, 1, DONE, forced=True, then="go"))
+    assert isinstance(refused, AppendRefused)
+    assert (refused.first, refused.wanted) == (1, 2)
+
+
+def test_known_key(journal: JournalUnderTest) -> None:
+    """A key that was used is told with its history; nothing new is written."""
+    journal.tell(open_one(journal, "a", "k"))
+    (known,) = journal.tell(open_one(journal, "b", "k"))
+    assert isinstance(known, Known)
+    assert (known.saga_id, known.instance.saga_id, len(known.records)) == ("b", "a", 1)
+
+
+def test_same_key_twice_in_a_turn(journal: JournalUnderTest, store: SpyStore) -> None:
+    """Of several that ask at once one is opened, and the others hear of it."""
+    told = journal.tell(*(open_one(journal, name, "k") for name in "abc"))
+    assert sorted(kinds(told)) == ["Known", "Known", "Opened"]
+    assert store.counts() == {"open": 1}
+
+
+def test_end_in_the_opening(journal: JournalUnderTest, store: SpyStore) -> None:
+    """An instance may be over as soon as it has begun."""
+    started = start("a")
+    records = (started, Decided(Direction.BACK, "one", "bad"), Ended(completed=False, step="one", reason="bad"))
+    journal.tell(Open(started, records, journal.asker))
+    assert store.counts() == {"compensated": 1}
+
+
+def test_full_disk_refuses_what_is_new(journal: JournalUnderTest, store: SpyStore) -> None:
+    """An opening that can't be written is refused, and leaves nothing."""
+    store.full = True
+    (refused,) = journal.tell(open_one(journal, "a"))
+    assert isinstance(refused, NotOpened)
+    assert "disk full" in refused.reason
+    store.full = False
+    assert kinds(journal.tell(open_one(journal, "a"))) == ["Opened"]
+
+
+def test_full_disk_refuses_an_opening_that_ends(journal: JournalUnderTest, store: SpyStore) -> None:
+    """One that is over as soon as it has begun is refused like any other."""
+    store.full = True
+    started = start("a")
+    (refused,) = journal.tell(Open(started, (started, Ended(completed=False, reason="x")), journal.asker))
+    assert isinstance(refused, NotOpened)
+    store.full = False
+    assert kinds(journal.tell(open_one(journal, "b"))) == ["Opened"]
+    assert store.counts() == {"open": 1}
+
+
+def test_full_disk_keeps_what_was_accepted(journal: JournalUnderTest, store: SpyStore) -> None:
+    """Appends wait, in order, and what depends on them; both leave when there is space."""
+    journal.tell(open_one(journal, "a"))
+    store.full = True
+    assert journal.tell(append(journal, 1, DONE, forced=True, then="first")) == []
+    assert journal.tell(append(journal, 2, Decided(Direction.FORWARD), forced=True, then="second")) == []
+    assert kinds(journal.tell(open_one(journal, "b"))) == ["NotOpened"]
+    store.full = False
+    journal.runtime.advance(RETRY_S)
+    assert journal.asker.take() == ["first", "second"]
+    assert [record.seq for record in store.history("a")] == [0, 1, 2]
+    assert kinds(journal.tell(open_one(journal, "b"))) == ["Opened"]
+
+
+def test_full_disk_is_looked_at_now_and_then(journal: JournalUnderTest, store: SpyStore) -> None:
+    """A journal that is blocked tries again at its own pace, and not with every message."""
+    journal.tell(open_one(journal, "a"))
+    store.full = True
+    journal.tell(append(journal, 1, DONE, forced=True))
+    store.full = False
+    store.writes.clear()
+    journal.tell(append(journal, 2, DONE, forced=True))
+    assert store.writes == []
+    journal.runtime.advance(RETRY_S)
+    assert len(store.writes) == 1
+
+
+def test_full_disk_and_reading(journal: JournalUnderTest, store: SpyStore) -> None:
+    """What waits to be written is part of a history that is read meanwhile."""
+    journal.tell(open_one(journal, "a"))
+    store.full = True
+    (history,) = journal.tell(append(journal, 1, DONE, forced=True), ReadBack(A, journal.asker))
+    assert history.records == (start("a"), DONE)
+
+
+def test_full_disk_at_the_time_of_pruning(journal: JournalUnderTest, store: SpyStore) -> None:
+    """Pruning waits for space like everything else, and costs the journal nothing that it keeps."""
+    journal.tell(open_one(journal, "a"))
+    store.full = True
+    journal.tell(append(journal, 1, DONE, forced=True, then="first"))
+    journal.runtime.advance(200)
+    assert journal.keeper.told == []
+    store.full = False
+    journal.runtime.advance(200)
+    assert journal.asker.take() == ["first"]
+    assert store.prunings > 0
+
+
+def test_prune(store: SpyStore, nobody_left: None) -> None:
+    """What ended before the retention is forgotten in passing."""
+    journal = JournalUnderTest(lambda: store, retention_s=10.0)
+    started = start("a")
+    journal.tell(Open(started, (started, Ended(completed=True)), journal.asker))
+    journal.runtime.advance(61)
+    assert store.counts() == {}
+    journal.stop()
+
+
+def test_open_ids_come_in_pages(journal: JournalUnderTest, store: SpyStore) -> None:
+    """Each page has the token, and the last one says that it is."""
+    journal.tell(*(open_one(journal, name) for name in "abc"))
+    pages = journal.tell(ListOpen("", 2, journal.asker), ListOpen("b", 2, journal.asker))
+    assert [(page.ids, page.last, page.token) for page in pages if isinstance(page, OpenIds)] == [
+        (("a", "b"), False, store.token),
+        (("c",), True, store.token),
+    ]
+
+
+def test_quarantine(journal: JournalUnderTest, store: SpyStore) -> None:
+    """An instance that was put aside is neither open nor ended."""
+    journal.tell(open_one(journal, "a"))
+    journal.tell(Quarantine(A))
+    assert store.counts() == {"quarantined": 1}
+
+
+def test_damaged_history(journal: JournalUnderTest, store: SpyStore) -> None:
+    """A record that was changed is told as a problem, to who reads it and to who uses its key."""
+    journal.tell(open_one(journal, "a", "k"))
+    store._histories["a"][0] = store._histories["a"][0]._replace(body="{}")
+    (history,) = journal.tell(ReadBack(A, journal.asker))
+    assert (history.records, "record 0: checksum" in history.problem) == ((), True)
+    (refused,) = journal.tell(open_one(journal, "b", "k"))
+    assert isinstance(refused, NotOpened)
+    assert refused.corrupt
+
+
+def test_count(journal: JournalUnderTest) -> None:
+    """Whoever asks for the counts gets those of what is written."""
+    future: Future[dict[str, int]] = Future()
+    journal.tell(open_one(journal, "a"), Count(future))
+    assert future.result(0) == {"open": 1}
+
+
+def test_killed_in_a_turn(store: SpyStore, nobody_left: None) -> None:
+    """A turn that fails has told nobody; the next incarnation takes its messages and writes each once."""
+    journal = JournalUnderTest(lambda: store)
+    journal.tell(open_one(journal, "a"))
+    store.writes.clear()
+    assert journal.tell(open_one(journal, "b"), append(journal, 1, DONE, forced=True, then="go"), Kill()) == []
+    assert store.writes == []
+    spawn(journal.mailbox, lambda: Journal(lambda: store, 1e9))
+    journal.runtime.run()
+    assert sorted(kinds(journal.asker.take())) == ["Opened", "str"]
+    assert [record.seq for record in store.history("a")] == [0, 1]
+    journal.stop()
+
+
+def test_commits_on_a_real_file(tmp_path: Path, nobody_left: None) -> None:
+    """A turn is one commit of the file, counted by SQLite itself."""
+    opened: list[SqliteStore] = []
+
+    def open_store() -> SqliteStore:
+        opened.append(SqliteStore(tmp_path / "journal.db"))
+        return opened[-1]
+
+    journal = JournalUnderTest(open_store)
+    commits: list[bool] = []
+
+    def count() -> bool:
+        commits.append(True)
+        return False
+
+    opened[0]._db.set_commit_hook(count)
+    assert len(journal.tell(*(open_one(journal, f"n{n}") for n in range(100)))) == 100
+    assert len(commits) == 1
+    journal.stop()

@@ -1,0 +1,353 @@
+"""The coordinator between a journal and sagas that the test plays."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any
+
+import msgspec
+import pytest
+
+from amends import AmendsError, JournalUnavailable, KeyConflict, Overloaded, SystemStopped
+from amends.actors.coordinator import INTENSITY, SLOW_S, AskStatus, Callers, Coordinator, Drain, Submit, ToInstance
+from amends.actors.journal.messages import Known, ListOpen, NotOpened, Open, Opened, OpenIds, Quarantine, ReadBack
+from amends.actors.journal.store import Instance
+from amends.actors.saga import Cancel, InstanceEnded, InstanceStuck, InstanceUnreadable, Surroundings
+from amends.actors.timers import After
+from amends.actors.transport.in_process import InProcess
+from amends.protocol.events import CancelAnswer
+from amends.protocol.messages import Do, SagaId
+from amends.protocol.records import Decided, Direction, Ended
+from amends.protocol.state import Compensated
+from amends.supervisor.actor import Kill, spawn
+from amends.supervisor.mailbox import Mailbox
+from amends.supervisor.telemetry import Counters
+from tests.actors.trip import BookTrip
+from tests.actors.world import OneThread, Probe
+
+PLAN = BookTrip.plan
+TOKEN = 7
+
+
+class Front:
+    """A coordinator, with probes for all that stands around it."""
+
+    def __init__(self, max_open: int = 100) -> None:
+        self.runtime = OneThread()
+        self.journal, self.timers, self.dead, self.keeper = (Probe(n) for n in ("journal", "timers", "dead", "keeper"))
+        self.seats = Probe("seats")
+        self.sagas: dict[SagaId, Mailbox] = {}
+        self.callers = Callers()
+        self.counters = Counters()
+        self.mailbox = Mailbox("coordinator", self.runtime, keeper=self.keeper)
+        plans = {(PLAN.name, PLAN.version): PLAN}
+        transport = InProcess({"seats": self.seats}, self.sagas)
+
+        def around(token: int) -> Surroundings:
+            return Surroundings(
+                plans, self.journal, self.mailbox, self.timers, transport, self.counters, token, expiry_s=3600.0
+            )
+
+        self._make = lambda: Coordinator(plans, around, self.sagas, self.callers, self.runtime, self.dead, max_open)
+        self.start()
+
+    def start(self) -> None:
+        spawn(self.mailbox, self._make)
+        self.runtime.run()
+
+    def tell(self, *messages: object) -> list[Any]:
+        """One turn with these messages, and what the journal was told."""
+        for message in messages:
+            self.mailbox.tell(message)
+        self.runtime.run()
+        return self.journal.take()
+
+    def ready(self, *open_ids: str) -> list[Any]:
+        """The journal's first word: these instances are open."""
+        ids = tuple(SagaId(i) for i in open_ids)
+        return self.tell(OpenIds(ids, TOKEN, {"open": len(ids), "completed": 3}, last=True))
+
+    def status(self) -> Any:
+        future: Future[Any] = Future()
+        self.tell(AskStatus(future))
+        return future.result(0)
+
+    def stop(self) -> None:
+        if self.mailbox.actor is not None:
+            self.mailbox.actor.retire()
+
+
+@pytest.fixture
+def front(nobody_left: None) -> Iterator[Front]:
+    """A coordinator that has not heard from its journal yet."""
+    front = Front()
+    yield front
+    front.stop()
+
+
+class Asking:
+    """A start, as its caller sees it."""
+
+    def __init__(self, saga_id: str = "a", key: str | None = None, data: bytes = b'{"name":"x","seats":1}') -> None:
+        self.accepted: Future[Any] = Future()
+        self.outcome: Future[Any] = Future()
+        self.submit = Submit(SagaId(saga_id), PLAN, key, data, self.accepted, self.outcome)
+
+
+def started(front: Front, saga_id: str = "a") -> Asking:
+    """An instance that runs."""
+    asking = Asking(saga_id)
+    front.tell(asking.submit)
+    front.tell(Opened(SagaId(saga_id)))
+    return asking
+
+
+def known(asked: str, state: str, records: tuple[Any, ...]) -> Known:
+    """The journal's word that the key belongs to the instance `first`."""
+    return Known(SagaId(asked), Instance("first", PLAN.name, 1, "k", state, 1.0, 2.0), records)
+
+
+def records_of(opening: Open) -> tuple[Any, ...]:
+    """The history of `first`, which was started as this opening asks."""
+    return (msgspec.structs.replace(opening.started, saga_id=SagaId("first")),)
+
+
+def test_asks_for_what_is_open(front: Front) -> None:
+    """Its first word is to the journal: which instances are open?"""
+    (asked,) = front.journal.take()
+    assert isinstance(asked, ListOpen)
+
+
+def test_accepted_only_when_on_disk(front: Front) -> None:
+    """A start is accepted, and its first command leaves, when the journal says so, and not before."""
+    front.ready()
+    asking = Asking()
+    (opening,) = front.tell(asking.submit)
+    assert isinstance(opening, Open)
+    assert (asking.accepted.done(), front.seats.told) == (False, [])
+    front.tell(Opened(SagaId("a")))
+    assert asking.accepted.result(0) == "a"
+    assert [type(message) for message in front.seats.take()] == [Do]
+
+
+def test_commands_carry_the_journals_token(front: Front) -> None:
+    """A start from before the token is known waits for it: no command leaves without."""
+    asking = started(front)
+    assert (asking.accepted.done(), front.seats.told) == (True, [])
+    front.ready("a")
+    (command,) = front.seats.take()
+    assert command.token == TOKEN
+
+
+def test_known_key_from_before_the_token(front: Front) -> None:
+    """So does an instance that is found by its key."""
+    asking = Asking("b", "k")
+    *_, opening = front.tell(asking.submit)
+    front.tell(known("b", "open", records_of(opening)))
+    assert front.tell() == []
+    (asked,) = front.ready("first")
+    assert isinstance(asked, ReadBack)
+
+
+def test_one_instance_for_a_start_that_is_read_twice(front: Front) -> None:
+    """A coordinator that fails in the turn of a start makes one instance of it all the same."""
+    front.ready()
+    asking = Asking()
+    front.journal.take()
+    front.tell(asking.submit, Kill())
+    front.start()
+    openings = [message for message in front.journal.take() if isinstance(message, Open)]
+    assert [opening.started.saga_id for opening in openings] == ["a"]
+
+
+def test_accepted_is_told_though_the_turn_failed(front: Front) -> None:
+    """A coordinator that fails as it tells "accepted" tells it in the next incarnation."""
+    front.ready()
+    asking = Asking()
+    front.tell(asking.submit)
+    front.tell(Opened(SagaId("a")), Kill())
+    assert not asking.accepted.done()
+    front.start()
+    assert asking.accepted.result(0) == "a"
+
+
+def test_outcome_is_told_though_the_turn_failed(front: Front) -> None:
+    """So is an outcome."""
+    front.ready()
+    asking = started(front)
+    front.tell(InstanceEnded(SagaId("a"), Compensated(None, "x")), Kill())
+    assert not asking.outcome.done()
+    front.start()
+    assert asking.outcome.result(0) == Compensated(None, "x")
+
+
+def test_refusal_is_told_though_the_turn_failed(front: Front) -> None:
+    """So is what the journal can't take."""
+    front.ready()
+    asking = Asking()
+    front.tell(asking.submit)
+    front.tell(NotOpened(SagaId("a"), "disk full"), Kill())
+    front.start()
+    with pytest.raises(JournalUnavailable, match="disk full"):
+        asking.accepted.result(0)
+
+
+def test_open_instances_are_run_again(front: Front) -> None:
+    """Every page of open instances is read back and run, and then it says that all are."""
+    front.journal.take()
+    page = tuple(SagaId(f"i{n}") for n in range(3))
+    (asked,) = [m for m in front.tell(OpenIds(page, TOKEN, {}, last=False)) if isinstance(m, ListOpen)]
+    assert (asked.after, front.status().recovered) == ("i2", False)
+    front.tell(OpenIds((SagaId("i9"),), TOKEN, None, last=True))
+    assert (front.status().recovered, sorted(front.sagas)) == (True, ["i0", "i1", "i2", "i9"])
+
+
+def test_known_key_of_an_ended_instance(front: Front) -> None:
+    """It is not run again; its outcome, or a conflict if the input is another, is told at once."""
+    front.ready()
+    same, other = Asking("b", "k"), Asking("c", "k", b'{"name":"y","seats":1}')
+    (opening, _) = front.tell(same.submit, other.submit)
+    ended = (*records_of(opening), Decided(Direction.BACK, None, "x"), Ended(completed=False, reason="x"))
+    front.tell(known("b", "compensated", ended), known("c", "compensated", ended))
+    assert same.outcome.result(0) == Compensated(None, "x")
+    with pytest.raises(KeyConflict):
+        other.accepted.result(0)
+
+
+def test_limit_counts_starts_that_are_not_answered(front: Front, nobody_left: None) -> None:
+    """Admission counts what runs and what is about to."""
+    small = Front(max_open=2)
+    small.ready()
+    askings = [Asking(name) for name in "abc"]
+    small.tell(*(asking.submit for asking in askings))
+    with pytest.raises(Overloaded):
+        askings[2].accepted.result(0)
+    small.tell(NotOpened(SagaId("a"), "full"))
+    again = Asking("d")
+    assert len(small.tell(again.submit)) == 1
+    small.stop()
+
+
+def test_drain(front: Front) -> None:
+    """Starts are refused from then on, and it is answered when the last instance has ended."""
+    front.ready()
+    started(front)
+    drained: Future[Any] = Future()
+    late = Asking("b")
+    front.tell(Drain(drained), late.submit)
+    with pytest.raises(SystemStopped):
+        late.accepted.result(0)
+    assert not drained.done()
+    front.tell(InstanceEnded(SagaId("a"), Compensated(None, "x")))
+    assert drained.done()
+
+
+def test_drain_outlives_the_coordinator(front: Front) -> None:
+    """One that fails meanwhile has not forgotten who waits, and still takes nothing new."""
+    front.ready()
+    drained: Future[Any] = Future()
+    started(front)
+    front.tell(Drain(drained))
+    front.tell(Kill())
+    front.start()
+    late = Asking("b")
+    front.ready("a")
+    front.tell(late.submit)
+    assert (late.accepted.done(), drained.done()) == (True, False)
+    front.tell(InstanceEnded(SagaId("a"), Compensated(None, "x")))
+    assert drained.done()
+
+
+def test_cancel_outlives_the_coordinator(front: Front) -> None:
+    """Who waits for an answer that got lost is told that it is not known."""
+    front.ready()
+    started(front)
+    answer: Future[Any] = Future()
+    front.tell(ToInstance(SagaId("a"), Cancel(answer), answer))
+    assert not answer.done()
+    front.tell(Kill())
+    front.start()
+    with pytest.raises(AmendsError, match="instance a"):
+        answer.result(0)
+
+
+def test_cancel_of_what_is_not_open(front: Front) -> None:
+    """Before all is recovered the answer waits; then what is not open has ended."""
+    answer: Future[Any] = Future()
+    front.tell(ToInstance(SagaId("a"), Cancel(answer), answer))
+    assert not answer.done()
+    front.ready()
+    assert answer.result(0) is CancelAnswer.ALREADY_ENDED
+
+
+def test_failed_instance_is_restarted(front: Front) -> None:
+    """After a wait that grows; the first restart is at once."""
+    front.ready()
+    started(front)
+    front.timers.take()
+    front.sagas[SagaId("a")].tell(Kill())
+    front.runtime.run()
+    (after,) = front.timers.take()
+    assert isinstance(after, After)
+    assert after.at == front.runtime.clock.now_at()
+    (asked,) = front.tell(after.message)
+    assert isinstance(asked, ReadBack)
+    assert front.counters.restarts == 1
+
+
+def test_instance_that_keeps_failing_is_stuck(front: Front) -> None:
+    """It is shown and tried slowly; the coordinator and its other instances never notice."""
+    front.ready()
+    started(front)
+    started(front, "b")
+    for _ in range(INTENSITY + 1):
+        assert front.status().stuck == {}
+        front.timers.take()
+        front.sagas[SagaId("a")].tell(Kill())
+        front.runtime.run()
+        (after,) = front.timers.take()
+        if not front.status().stuck:
+            front.tell(after.message)
+    assert list(front.status().stuck) == ["a"]
+    assert after.at == front.runtime.clock.now_at() + SLOW_S
+    assert (sorted(front.sagas), front.keeper.told) == (["a", "b"], [])
+
+
+def test_stuck_and_no_longer(front: Front) -> None:
+    """What an instance says of its stuck steps is shown as long as it says so."""
+    front.ready()
+    started(front)
+    front.tell(InstanceStuck(SagaId("a"), {"ticket": "no paper"}))
+    assert front.status().stuck == {"a": {"ticket": "no paper"}}
+    front.tell(InstanceStuck(SagaId("a"), {}))
+    assert front.status().stuck == {}
+
+
+@pytest.mark.parametrize("corrupt", [True, False])
+def test_unreadable_instance(front: Front, corrupt: bool) -> None:
+    """It is put aside and reported to who waits; only a damaged one is quarantined in the journal."""
+    front.ready()
+    asking = started(front)
+    told = front.tell(InstanceUnreadable(SagaId("a"), "checksum", corrupt=corrupt))
+    assert [type(message) for message in told] == [Quarantine] * corrupt
+    with pytest.raises(AmendsError, match="checksum"):
+        asking.outcome.result(0)
+    assert front.status().unreadable == {"a": "checksum"}
+
+
+def test_counts_come_from_the_journal(front: Front) -> None:
+    """A status waits for the journal's first word, and counts on from there."""
+    status: Future[Any] = Future()
+    front.tell(AskStatus(status))
+    assert not status.done()
+    front.ready()
+    assert status.result(0).ended == {"completed": 3, "compensated": 0, "quarantined": 0}
+    started(front)
+    front.tell(InstanceEnded(SagaId("a"), Compensated(None, "x")))
+    assert front.status().ended["compensated"] == 1
+
+
+def test_message_nobody_knows(front: Front) -> None:
+    """It fails the coordinator's turn with the message's name, as a poison message does."""
+    front.tell("hello")
+    (failed,) = front.keeper.told
+    assert failed.error == "AmendsError"

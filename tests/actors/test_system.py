@@ -1,0 +1,727 @@
+"""The system as its callers see it, with faults of every kind, on real files and threads."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from amends import (
+    AmendsError,
+    CancelAnswer,
+    Compensated,
+    Completed,
+    Done,
+    InputError,
+    KeyConflict,
+    Overloaded,
+    PlanError,
+    Refused,
+    Results,
+    Saga,
+    Service,
+    System,
+    SystemStopped,
+    Unavailable,
+    handles,
+    retriable,
+    step,
+)
+from amends.testing.unreliable import unreliable
+from tests.actors.conftest import OpenSystem
+from tests.actors.trip import (
+    COMPLETED,
+    FARE_REFUSED,
+    LONG_S,
+    BookTrip,
+    Fares,
+    HastyTrip,
+    LossyTrip,
+    PrintTicket,
+    Script,
+    Seats,
+    TakeSeat,
+    Tickets,
+    Trip,
+    all_or_nothing,
+    effects,
+    rows_of,
+)
+
+NAMES = [f"trip-{n}" for n in range(60)]
+
+
+def until(true: Callable[[], bool], seconds: float = LONG_S) -> None:
+    """Look until it is so; a limit and never a pace."""
+    give_up_s = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < give_up_s, "it did not come true"
+
+
+def refuse_some(service: object, name: str) -> Refused | None:
+    """Every third trip has no money."""
+    return Refused("no money") if int(name.split("-")[1]) % 3 == 0 else None
+
+
+class Gate:
+    """Holds handlers back until the test opens it, without blocking them: they are unavailable meanwhile."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+
+    def __call__(self, service: object, name: str) -> Unavailable | None:
+        return None if self.is_open else Unavailable("the gate is shut")
+
+
+# Callers.
+
+
+def test_saga_completes(booking: OpenSystem, tmp_path: Path) -> None:
+    """Every step happens once and the results are there to read."""
+    outcome = booking().run(BookTrip, Trip("a"), timeout_s=LONG_S)
+    assert isinstance(outcome, Completed)
+    assert outcome.results.of("ticket", str) == "ticket of a"
+    assert effects(tmp_path) == COMPLETED
+
+
+def test_refusal_undoes_what_was_done(booking: OpenSystem, tmp_path: Path) -> None:
+    """A business no ends compensated, with the step and the reason."""
+    system = booking(Script(fare=lambda service, name: Refused("no money")))
+    assert system.run(BookTrip, Trip("a"), timeout_s=LONG_S) == Compensated("fare", "no money")
+    assert effects(tmp_path) == FARE_REFUSED
+
+
+def test_many_threads(booking: OpenSystem, tmp_path: Path) -> None:
+    """Callers in many threads each get the outcome of their own trip."""
+    system = booking(Script(fare=refuse_some))
+    with ThreadPoolExecutor(8) as threads:
+        outcomes = list(
+            threads.map(
+                lambda name: system.run(BookTrip, Trip(name), key=name, timeout_s=LONG_S), NAMES, timeout=LONG_S
+            )
+        )
+    assert [isinstance(o, Compensated) for o in outcomes] == [n % 3 == 0 for n in range(len(NAMES))]
+    assert all_or_nothing(tmp_path, NAMES) == []
+
+
+def test_many_asyncio_callers(booking: OpenSystem) -> None:
+    """Many handles are awaited at once in one loop, which goes on turning meanwhile."""
+    system = booking(Script(fare=refuse_some))
+
+    async def main() -> list[Any]:
+        return await asyncio.gather(*(system.submit(BookTrip, Trip(name), key=name) for name in NAMES))
+
+    outcomes = asyncio.run(asyncio.wait_for(main(), LONG_S))
+    assert sum(isinstance(o, Completed) for o in outcomes) == 40
+
+
+def test_await_raises_what_kept_it_from_starting(booking: OpenSystem) -> None:
+    """`await handle` raises KeyConflict as `start` does."""
+    system = booking()
+    system.start(BookTrip, Trip("a"), key="k")
+
+    async def main() -> object:
+        return await system.submit(BookTrip, Trip("b"), key="k")
+
+    with pytest.raises(KeyConflict):
+        asyncio.run(main())
+
+
+def test_cancelled_task_leaves_the_saga_alone(booking: OpenSystem, tmp_path: Path) -> None:
+    """Who stops waiting has not cancelled the trip, and can wait for it again."""
+    gate = Gate()
+    system = booking(Script(ticket=gate))
+    handle = system.start(BookTrip, Trip("a"))
+
+    async def main() -> Any:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(handle, 0.05)
+        gate.is_open = True
+        return await asyncio.wait_for(handle, LONG_S)
+
+    assert isinstance(asyncio.run(main()), Completed)
+    assert effects(tmp_path) == COMPLETED
+
+
+def test_loop_that_is_gone_hears_nothing(booking: OpenSystem, caplog: pytest.LogCaptureFixture) -> None:
+    """An outcome that comes after its loop was closed disturbs nobody."""
+    gate = Gate()
+    system = booking(Script(ticket=gate))
+    handle = system.start(BookTrip, Trip("a"))
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(handle, 0.01)
+
+    asyncio.run(main())
+    gate.is_open = True
+    handle.result(LONG_S)
+    system.stop()
+    assert [r for r in caplog.records if r.name != "amends"] == []
+
+
+def test_result_timeout_changes_nothing(booking: OpenSystem) -> None:
+    """A caller that gave up waiting may wait again."""
+    gate = Gate()
+    handle = booking(Script(ticket=gate)).start(BookTrip, Trip("a"))
+    with pytest.raises(TimeoutError):
+        handle.result(0.01)
+    assert not handle.done()
+    gate.is_open = True
+    assert isinstance(handle.result(LONG_S), Completed)
+
+
+def test_callback_that_raises_hurts_nobody(booking: OpenSystem) -> None:
+    """A caller's broken callback keeps neither its own trip nor another from ending."""
+    system = booking()
+    handle = system.submit(BookTrip, Trip("a"))
+    handle.add_done_callback(lambda future: 1 / 0)
+    assert isinstance(handle.result(LONG_S), Completed)
+    assert isinstance(system.run(BookTrip, Trip("b"), timeout_s=LONG_S), Completed)
+
+
+# Keys.
+
+
+def test_same_key_at_once_is_one_instance(booking: OpenSystem, tmp_path: Path) -> None:
+    """However many ask at once, the trip happens once and all hear of it."""
+    system = booking()
+    with ThreadPoolExecutor(16) as threads:
+        handles = list(threads.map(lambda _: system.start(BookTrip, Trip("a"), key="k"), range(64), timeout=LONG_S))
+    assert len({handle.saga_id for handle in handles}) == 1
+    assert all(isinstance(handle.result(LONG_S), Completed) for handle in handles)
+    assert effects(tmp_path) == COMPLETED
+
+
+def test_same_key_after_the_end(booking: OpenSystem, tmp_path: Path) -> None:
+    """Asking again gives the outcome that is known, from the journal."""
+    system = booking(Script(fare=lambda service, name: Refused("no money")))
+    first = system.run(BookTrip, Trip("a"), key="k", timeout_s=LONG_S)
+    assert system.run(BookTrip, Trip("a"), key="k", timeout_s=LONG_S) == first
+    assert effects(tmp_path) == FARE_REFUSED
+
+
+def test_same_key_after_a_restart(booking: OpenSystem, tmp_path: Path) -> None:
+    """The key outlives the process, for trips that ended and for those that have not."""
+    gate = Gate()
+    system = booking(Script(ticket=lambda service, name: gate(service, name) if name == "open" else None))
+    system.run(BookTrip, Trip("ended"), key="ended", timeout_s=LONG_S)
+    open_id = system.start(BookTrip, Trip("open"), key="open").saga_id
+    until(lambda: system.status().retries > 0)
+    system.stop()
+    system = booking()
+    assert isinstance(system.run(BookTrip, Trip("ended"), key="ended", timeout_s=LONG_S), Completed)
+    again = system.start(BookTrip, Trip("open"), key="open")
+    assert again.saga_id == open_id
+    assert isinstance(again.result(LONG_S), Completed)
+    assert effects(tmp_path, "ended") == effects(tmp_path, "open") == COMPLETED
+
+
+def test_same_key_with_another_input(booking: OpenSystem) -> None:
+    """It is an error that names key and instance, whether the first one has ended or not."""
+    system = booking()
+    first = system.start(BookTrip, Trip("a"), key="k")
+    with pytest.raises(KeyConflict) as conflict:
+        system.start(BookTrip, Trip("b"), key="k")
+    assert (conflict.value.key, conflict.value.saga_id) == ("k", first.saga_id)
+    first.result(LONG_S)
+    with pytest.raises(KeyConflict):
+        system.start(BookTrip, Trip("b"), key="k")
+
+
+# Admission and bad input.
+
+
+def test_overloaded_at_the_limit(booking: OpenSystem) -> None:
+    """One more than the limit is refused, and taken once another has ended."""
+    gate = Gate()
+    system = booking(Script(ticket=gate), max_open=3)
+    handles = [system.start(BookTrip, Trip(name)) for name in "abc"]
+    with pytest.raises(Overloaded) as refused:
+        system.start(BookTrip, Trip("d"))
+    assert (refused.value.open_instances, refused.value.limit) == (3, 3)
+    gate.is_open = True
+    for handle in handles:
+        handle.result(LONG_S)
+    assert isinstance(system.run(BookTrip, Trip("d"), timeout_s=LONG_S), Completed)
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [(Trip("a", seats="many"), "$.seats"), (Trip(7), "$.name"), ("a", "$")],  # type: ignore[arg-type]
+)
+def test_input_that_does_not_fit(booking: OpenSystem, tmp_path: Path, value: object, path: str) -> None:
+    """The error has the field's path, and nothing is journalled."""
+    system = booking()
+    with pytest.raises(InputError) as refused:
+        system.start(BookTrip, value)
+    assert refused.value.path == path
+    assert path in str(refused.value)
+    system.stop()
+    assert rows_of(tmp_path / "journal.db", "select * from instances") == []
+
+
+def test_services_that_do_not_fit(tmp_path: Path) -> None:
+    """A system can't be built on services that lack a step's, and no file is made."""
+    with pytest.raises(PlanError, match=r"step 'ticket'.*unknown service 'tickets'"):
+        System(tmp_path / "new", sagas=[BookTrip], services=[Seats.spec(Script()), Fares.spec(Script())])
+    assert not (tmp_path / "new").exists()
+
+
+def test_service_that_can_not_undo(tmp_path: Path) -> None:
+    """A step before the decision needs an undo; the error names it."""
+
+    class Hard(Service, name="seats"):
+        @handles(TakeSeat)
+        def take(self, command: TakeSeat) -> Done[str]:
+            return Done("")
+
+    with pytest.raises(PlanError, match=r"step 'seat'.*can't undo TakeSeat"):
+        System(tmp_path, sagas=[BookTrip], services=[Hard, Fares.spec(Script()), Tickets.spec(Script())])
+
+
+def test_saga_of_another_system(booking: OpenSystem) -> None:
+    """A plan the system does not run is refused by name."""
+
+    class Other(Saga, name="other"):
+        input: Trip
+
+        @retriable(to="tickets")
+        def ticket(self, trip: Trip, done: Results) -> PrintTicket:
+            return PrintTicket(trip.name)
+
+    with pytest.raises(PlanError, match="'other' version 1"):
+        booking().start(Other, Trip("a"))
+
+
+def test_step_whose_method_raises_at_once(booking: OpenSystem, tmp_path: Path) -> None:
+    """An instance that can't even begin ends compensated, and its caller hears of it."""
+
+    class Broken(Saga, name="broken"):
+        input: Trip
+
+        @step(to="seats")
+        def seat(self, trip: Trip, done: Results) -> TakeSeat:
+            raise ZeroDivisionError
+
+    system = System(tmp_path, sagas=[Broken], services=[Seats.spec(Script())])
+    with system:
+        outcome = system.run(Broken, Trip("a"), timeout_s=5)
+        assert isinstance(outcome, Compensated)
+        assert outcome.step == "seat"
+        assert system.status().open == 0
+
+
+def test_command_that_can_not_be_encoded(tmp_path: Path) -> None:
+    """A step's method that builds what is no command is a plan's fault: that instance alone is stopped and shown."""
+
+    class Odd(Saga, name="odd"):
+        input: Trip
+
+        @step(to="seats")
+        def seat(self, trip: Trip, done: Results) -> TakeSeat:
+            return TakeSeat(object()) if trip.name == "odd" else TakeSeat(trip.name)  # type: ignore[arg-type]
+
+    with System(tmp_path, sagas=[Odd], services=[Seats.spec(Script())]) as system:
+        odd = system.start(Odd, Trip("odd"))
+        assert isinstance(system.run(Odd, Trip("a"), timeout_s=LONG_S), Completed)
+        until(lambda: odd.done() or odd.saga_id in system.status().stuck)
+
+
+# Cancel, drain, stop.
+
+
+def test_cancel_before_the_decision(booking: OpenSystem, tmp_path: Path) -> None:
+    """ACCEPTED is a promise: it ends compensated."""
+    gate = Gate()
+    handle = booking(Script(fare=gate)).start(LossyTrip, Trip("a"))
+    assert handle.cancel(LONG_S) is CancelAnswer.ACCEPTED
+    gate.is_open = True
+    assert handle.result(LONG_S) == Compensated(None, "cancelled by the caller")
+    assert effects(tmp_path) == FARE_REFUSED
+
+
+def test_cancel_after_the_decision(booking: OpenSystem) -> None:
+    """Nothing turns a decided trip round."""
+    gate = Gate()
+    system = booking(Script(ticket=gate))
+    handle = system.start(BookTrip, Trip("a"))
+    until(lambda: system.status().retries > 0)
+    assert handle.cancel(LONG_S) is CancelAnswer.TOO_LATE
+    gate.is_open = True
+    assert isinstance(handle.result(LONG_S), Completed)
+
+
+def test_cancel_after_the_end(booking: OpenSystem) -> None:
+    """An instance that is over is said to be."""
+    handle = booking().start(BookTrip, Trip("a"))
+    handle.result(LONG_S)
+    assert handle.cancel(LONG_S) is CancelAnswer.ALREADY_ENDED
+
+
+def test_drain(booking: OpenSystem) -> None:
+    """Nothing new is taken, and it returns when nothing is open."""
+    gate = Gate()
+    system = booking(Script(ticket=gate))
+    handle = system.start(BookTrip, Trip("a"))
+    with pytest.raises(TimeoutError):
+        system.drain(0.01)
+    with pytest.raises(SystemStopped):
+        system.start(BookTrip, Trip("b"))
+    gate.is_open = True
+    system.drain(LONG_S)
+    assert handle.done()
+
+
+def test_stop_with_open_instances(booking: OpenSystem, tmp_path: Path) -> None:
+    """Who waits is told, nothing is lost, and the next start ends them all."""
+    gate = Gate()
+    system = booking(Script(ticket=gate))
+    waiting = [system.start(BookTrip, Trip(name), key=name) for name in NAMES]
+    system.stop()
+    for handle in waiting:
+        with pytest.raises(SystemStopped):
+            handle.result(LONG_S)
+    system = booking()
+    system.drain(LONG_S)
+    assert all_or_nothing(tmp_path, NAMES) == []
+
+
+def test_stop_while_others_start(booking: OpenSystem, tmp_path: Path) -> None:
+    """Whoever is in `start` when the system stops gets an answer, and none waits for ever."""
+    system = booking()
+    begun = threading.Barrier(9)
+
+    def start_many(number: int) -> list[str]:
+        begun.wait(LONG_S)
+        accepted: list[str] = []
+        for n in range(10_000):
+            try:
+                system.start(BookTrip, Trip(f"t-{number}-{n}"), key=f"t-{number}-{n}")
+            except SystemStopped:
+                return accepted
+            accepted.append(f"t-{number}-{n}")
+        return accepted
+
+    with ThreadPoolExecutor(8) as threads:
+        futures = [threads.submit(start_many, n) for n in range(8)]
+        begun.wait(LONG_S)
+        until(lambda: system.status().open > 20)
+        system.stop()
+        accepted = [name for future in futures for name in future.result(LONG_S)]
+    known = {key for (key,) in rows_of(tmp_path / "journal.db", "select key from instances")}
+    assert set(accepted) <= known
+
+
+def test_everything_asked_of_a_stopped_system(booking: OpenSystem) -> None:
+    """A stopped system says so, and can be opened again."""
+    system = booking()
+    system.stop()
+    for ask in (lambda: system.start(BookTrip, Trip("a")), system.status, system.drain, system.dead_letters):
+        with pytest.raises(SystemStopped):
+            ask()
+    with system:
+        assert isinstance(system.run(BookTrip, Trip("a"), timeout_s=LONG_S), Completed)
+
+
+# People.
+
+
+def stuck_trip(booking: OpenSystem, what: str, gate: Callable[..., Any]) -> tuple[System, Any]:
+    """A trip that waits, stuck, for a person."""
+    system = booking(Script(**{what: gate}))
+    handle = system.start(BookTrip, Trip("a"), key="k")
+    until(lambda: handle.saga_id in system.status().stuck)
+    return system, handle
+
+
+def test_retry_a_stuck_step(booking: OpenSystem, tmp_path: Path) -> None:
+    """A person who has repaired the cause has it tried at once; who and why is journalled."""
+    gate = Gate()
+    system, handle = stuck_trip(booking, "ticket", gate)
+    assert system.status().stuck[handle.saga_id] == {"ticket": "the gate is shut"}
+    gate.is_open = True
+    system.retry(handle.saga_id, "ticket", by="ann", reason="paper is in")
+    assert isinstance(handle.result(LONG_S), Completed)
+    assert effects(tmp_path) == COMPLETED
+    assert system.status().stuck == {}
+    assert intervened(tmp_path) == [("ticket", "retry", "ann", "paper is in")]
+
+
+def test_supply_the_result_of_a_stuck_step(booking: OpenSystem, tmp_path: Path) -> None:
+    """A person has done it by hand, and the saga goes on with that result."""
+    system, handle = stuck_trip(booking, "ticket", Gate())
+    system.supply(handle.saga_id, "ticket", "handwritten", by="ann", reason="printer is broken")
+    outcome = handle.result(LONG_S)
+    assert outcome.results.of("ticket", str) == "handwritten"
+    assert effects(tmp_path)["tickets"] == []
+    assert intervened(tmp_path) == [("ticket", "supply", "ann", "printer is broken")]
+
+
+def test_skip_a_stuck_step(booking: OpenSystem, tmp_path: Path) -> None:
+    """A person says that it is not needed."""
+    system, handle = stuck_trip(booking, "ticket", Gate())
+    system.skip(handle.saga_id, "ticket", by="ann", reason="she walks")
+    assert isinstance(handle.result(LONG_S), Completed)
+    assert intervened(tmp_path) == [("ticket", "skip", "ann", "she walks")]
+
+
+def test_skip_a_stuck_undo(booking: OpenSystem, tmp_path: Path) -> None:
+    """An undo that never works is given up by a person, and the trip ends compensated."""
+    script = Script(fare=lambda service, name: Refused("no money"))
+    script.acts["free seat"] = Gate()
+    system = booking(script)
+    handle = system.start(BookTrip, Trip("a"))
+    until(lambda: handle.saga_id in system.status().stuck)
+    system.skip(handle.saga_id, "seat", by="ann", reason="the train has left")
+    assert handle.result(LONG_S) == Compensated("fare", "no money")
+
+
+def test_acts_that_do_not_fit(booking: OpenSystem) -> None:
+    """What can't be acted on is refused with a reason."""
+    gate = Gate()
+    system, handle = stuck_trip(booking, "ticket", gate)
+    with pytest.raises(AmendsError, match="step 'seat' is done and not stuck"):
+        system.retry(handle.saga_id, "seat", by="ann", reason="")
+    with pytest.raises(AmendsError, match="wanted one of"):
+        system.skip(handle.saga_id, "hotel", by="ann", reason="")
+    with pytest.raises(AmendsError, match="is not open"):
+        system.skip("no-such-id", "ticket", by="ann", reason="")  # type: ignore[arg-type]
+    gate.is_open = True
+    handle.result(LONG_S)
+
+
+def test_act_survives_a_restart(booking: OpenSystem, tmp_path: Path) -> None:
+    """What a person did is on disk when the call returns."""
+    system, handle = stuck_trip(booking, "ticket", Gate())
+    system.supply(handle.saga_id, "ticket", "handwritten", by="ann", reason="printer")
+    system.stop()
+    outcome = booking().run(BookTrip, Trip("a"), key="k", timeout_s=LONG_S)
+    assert isinstance(outcome, Completed)
+    assert outcome.results.of("ticket", str) == "handwritten"
+
+
+def intervened(folder: Path) -> list[tuple[str, str, str, str]]:
+    """Who did what, as the journal tells it."""
+    found = rows_of(folder / "journal.db", "select body from records where type = 'intervened'")
+    bodies = [msgspec.json.decode(body) for (body,) in found]
+    return [(b["step"], b["action"], b["by"], b["reason"]) for b in bodies]
+
+
+# Handlers that fail.
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda service, name: 1 / 0,
+        lambda service, name: "yes",
+        lambda service, name: Done(["no", "number"]),
+        lambda service, name: service.db.execute("insert into nowhere values (1)"),
+        lambda service, name: (
+            service.db.execute("insert into effects (what, name) values ('half', ?)", (name,)) and "half"
+        ),
+    ],
+)
+def test_handler_that_fails_always(booking: OpenSystem, tmp_path: Path, act: Callable[..., Any]) -> None:
+    """It is retried, then counts as unknown and is resolved: never; the trip is undone, and nothing half done stays."""
+    system = booking(Script(fare=act))
+    outcome = system.run(HastyTrip, Trip("a"), timeout_s=LONG_S)
+    assert isinstance(outcome, Compensated)
+    assert outcome.step == "fare"
+    assert effects(tmp_path) == FARE_REFUSED
+
+
+def test_handler_that_fails_once(booking: OpenSystem, tmp_path: Path) -> None:
+    """One that works the next time is done once."""
+    fails = iter([1 / 1, 1 / 2])
+    system = booking(Script(fare=lambda service, name: 1 / 0 if next(fails, None) else None))
+    assert isinstance(system.run(BookTrip, Trip("a"), timeout_s=LONG_S), Completed)
+    assert effects(tmp_path) == COMPLETED
+
+
+def test_handler_that_leaves_by_another_door(booking: OpenSystem, tmp_path: Path) -> None:
+    """What is no Exception ends this incarnation of the service and nothing else."""
+    exits = iter(range(2))
+
+    def leave(service: object, name: str) -> None:
+        if next(exits, None) is not None:
+            raise SystemExit(3)
+
+    system = booking(Script(fare=leave))
+    assert isinstance(system.run(BookTrip, Trip("a"), timeout_s=LONG_S), Completed)
+    assert system.status().restarts == 2
+    assert effects(tmp_path) == COMPLETED
+
+
+def test_handler_that_hangs(booking: OpenSystem, tmp_path: Path) -> None:
+    """Its thread is given up after its timeout, the service starts again without it, and others are served."""
+    release = threading.Event()
+    hangs = iter([True])
+
+    def hang(service: object, name: str) -> None:
+        if name == "a" and next(hangs, False):
+            release.wait()
+
+    system = booking(Script(fare=hang))
+    try:
+        slow, other = (system.start(BookTrip, Trip(name), key=name) for name in "ab")
+        assert isinstance(other.result(LONG_S), Completed)
+        assert isinstance(slow.result(LONG_S), Completed)
+        assert system.status().stuck_turns == 1
+    finally:
+        release.set()
+    assert effects(tmp_path, "a") == effects(tmp_path, "b") == COMPLETED
+
+
+def test_handler_that_hangs_in_sql(booking: OpenSystem, tmp_path: Path) -> None:
+    """A statement without end is interrupted, and its transaction does not keep the next incarnation from writing."""
+    hangs = iter([True])
+    endless = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"
+
+    def hang(service: Any, name: str) -> None:
+        if next(hangs, False):
+            service.db.execute("insert into effects (what, name) values ('half', ?)", (name,))
+            service.db.execute(endless).fetchall()
+
+    system = booking(Script(fare=hang))
+    assert isinstance(system.run(BookTrip, Trip("a"), timeout_s=LONG_S), Completed)
+    assert effects(tmp_path) == COMPLETED
+
+
+def test_handler_that_always_hangs(booking: OpenSystem, tmp_path: Path) -> None:
+    """After a few incarnations its message is a dead letter; the trip is undone."""
+    release = threading.Event()
+    system = booking(Script(fare=lambda service, name: release.wait() and None))
+    try:
+        handle = system.start(HastyTrip, Trip("a"))
+        until(lambda: any(letter.address == "fares" for letter in system.dead_letters()))
+        assert isinstance(handle.result(LONG_S), Compensated)
+    finally:
+        release.set()
+    assert effects(tmp_path)["fares"] == []
+
+
+def test_undo_that_fails_for_a_while(booking: OpenSystem, tmp_path: Path) -> None:
+    """An undo is tried until it works, and done once."""
+    fails = iter(range(5))
+    script = Script(fare=lambda service, name: Refused("no money"))
+    script.acts["free seat"] = lambda service, name: 1 / 0 if next(fails, None) is not None else None
+    system = booking(script)
+    assert isinstance(system.run(BookTrip, Trip("a"), timeout_s=LONG_S), Compensated)
+    assert effects(tmp_path) == FARE_REFUSED
+
+
+# Killed actors, lost messages.
+
+
+@pytest.mark.parametrize("victim", ["seats", "journal", "coordinator", "timers", "dead-letters", "a saga"])
+def test_killed_actors(booking: OpenSystem, tmp_path: Path, victim: str) -> None:
+    """Whoever is killed in the middle of the work, every trip ends, each effect once, and every caller hears."""
+    system = booking(Script(fare=refuse_some))
+    handles = []
+    for number, name in enumerate(NAMES):
+        handles.append(system.submit(BookTrip, Trip(name), key=name))
+        if number % 20 == 15:
+            system.kill(handles[-3].saga_id if victim == "a saga" else victim)
+    outcomes = [handle.result(LONG_S) for handle in handles]
+    assert [isinstance(o, Compensated) for o in outcomes] == [n % 3 == 0 for n in range(len(NAMES))]
+    assert all_or_nothing(tmp_path, NAMES) == []
+
+
+@pytest.mark.parametrize("victim", ["journal", "coordinator"])
+def test_killed_actors_and_starts_without_a_key(booking: OpenSystem, tmp_path: Path, victim: str) -> None:
+    """A start that its caller can't repeat is made once all the same."""
+    system = booking()
+    handles = []
+    for number, name in enumerate(NAMES):
+        handles.append(system.submit(BookTrip, Trip(name)))
+        if number % 20 == 15:
+            system.kill(victim)
+    for handle in handles:
+        handle.result(LONG_S)
+    system.drain(LONG_S)
+    assert [name for name in NAMES if effects(tmp_path, name) != COMPLETED] == []
+    assert rows_of(tmp_path / "journal.db", "select count(*) from instances") == [(len(NAMES),)]
+
+
+@pytest.mark.parametrize("victim", ["journal", "coordinator"])
+def test_killed_actors_while_callers_wait(booking: OpenSystem, victim: str) -> None:
+    """Whoever waits in `drain`, `cancel` or an operator's act is answered, even if only that it is not known."""
+    gate = Gate()
+    system = booking(Script(ticket=gate))
+    handles = [system.start(BookTrip, Trip(name)) for name in NAMES[:20]]
+
+    def ask(number: int) -> object:
+        try:
+            handle = handles[number]
+            if number % 2:
+                return handle.cancel()
+            system.skip(handle.saga_id, "ticket", by="ann", reason="")
+        except AmendsError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(21) as threads:
+        drained = threads.submit(system.drain)
+        asked = [threads.submit(ask, number) for number in range(20)]
+        for _ in range(3):
+            system.kill(victim)
+        for answer in asked:
+            answer.result(LONG_S)
+        gate.is_open = True
+        drained.result(LONG_S)
+    assert all(handle.done() for handle in handles)
+
+
+def test_count_of_the_ended_outlives_the_coordinator(booking: OpenSystem) -> None:
+    """`status` counts what ended, whoever counted it first."""
+    system = booking(Script(fare=refuse_some))
+    for name in NAMES[:9]:
+        system.run(BookTrip, Trip(name), timeout_s=LONG_S)
+    system.kill("coordinator")
+    until(lambda: system.status().restarts > 0)
+    status = system.status()
+    assert (status.completed, status.compensated) == (6, 3)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_messages_lost_doubled_and_delayed(booking: OpenSystem, tmp_path: Path, seed: int) -> None:
+    """On a bad network every trip ends and each effect happens once."""
+    network = unreliable(seed=seed, lost=0.15, doubled=0.2, delayed=0.3, delay_s=0.1)
+    system = booking(Script(fare=refuse_some), transport=network)
+    handles = [system.submit(LossyTrip, Trip(name), key=name) for name in NAMES]
+    for handle in handles:
+        handle.result(LONG_S)
+    assert all_or_nothing(tmp_path, NAMES) == [], f"seed {seed}"
+
+
+def test_service_database_that_is_not_ours(booking: OpenSystem, tmp_path: Path) -> None:
+    """Its file is left as it is; the journal and the other services run."""
+    (tmp_path / "fares.db").write_bytes(b"dear diary, " * 500)
+    system = booking()
+    handle = system.start(BookTrip, Trip("a"), key="a")
+    until(lambda: system.status().restarts > 2)
+    assert (tmp_path / "fares.db").read_bytes() == b"dear diary, " * 500
+    assert system.status().open == 1
+    assert not handle.done()
+
+
+def test_poisoned_instance_harms_no_other(booking: OpenSystem, tmp_path: Path) -> None:
+    """An instance whose actor always fails is stuck, and the others run."""
+    gate = Gate()
+    system = booking(Script(ticket=lambda service, name: gate(service, name) if name == "poisoned" else None))
+    poisoned = system.start(BookTrip, Trip("poisoned"))
+    until(lambda: system.status().retries > 0)
+
+    def kill_it() -> bool:
+        system.kill(poisoned.saga_id)
+        return poisoned.saga_id in system.status().stuck
+
+    until(kill_it)
+    assert isinstance(system.run(BookTrip, Trip("b"), timeout_s=LONG_S), Completed)
