@@ -82,9 +82,7 @@ def test_the_tools_go_on_top_of_the_demos_environment(tree: Path, made: list[str
     assert made == ["venv", "base", "dev"]
 
 
-def test_an_interrupted_installation_is_made_anew(
-    tree: Path, made: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_installation_is_made_anew(tree: Path, made: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever an interruption left behind is cleared, never mended."""
 
     def interrupted(lock: Path, turn: int) -> None:

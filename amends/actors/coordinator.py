@@ -14,6 +14,16 @@ from typing import Any, Final
 
 import msgspec
 
+from amends.actors.callers import (
+    Asked,
+    AskStatus,
+    Callers,
+    CoordinatorStatus,
+    Drain,
+    Starting,
+    Submit,
+    ToInstance,
+)
 from amends.actors.journal.messages import (
     History,
     Known,
@@ -30,7 +40,6 @@ from amends.actors.saga import (
     InstanceEnded,
     InstanceStuck,
     InstanceUnreadable,
-    Intervene,
     Plans,
     SagaActor,
     Surroundings,
@@ -47,7 +56,7 @@ from amends.protocol.state import outcome
 from amends.supervisor import telemetry
 from amends.supervisor.actor import Actor, Failed, spawn
 from amends.supervisor.intensity import RestartWindow
-from amends.supervisor.mailbox import Address, Caller, Mailbox
+from amends.supervisor.mailbox import Address, Mailbox
 from amends.supervisor.runtime import Runtime
 
 PAGE: Final = 500
@@ -62,119 +71,9 @@ SLOW_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Submit:
-    """Start an instance of `plan`, or find the one its key belongs to.
-
-    Attributes:
-        saga_id: the id it is to have; given by the caller, so that a coordinator that reads this twice starts it once.
-        key: None makes one of its own.
-        data: the checked input as JSON.
-        accepted: gets the saga id once the start is on disk, or why it was refused.
-        outcome: gets the Outcome in the end.
-    """
-
-    saga_id: SagaId
-    plan: Plan
-    key: str | None
-    data: bytes
-    accepted: "Future[Any]"
-    outcome: "Future[Any]"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ToInstance:
-    """A Cancel or Intervene for one instance; `future` is the one inside."""
-
-    saga_id: SagaId
-    message: Cancel | Intervene
-    future: "Future[Any]"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Drain:
-    """Accept nothing more; the future is set once no instance is open."""
-
-    future: "Future[Any]"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AskStatus:
-    """Set the future to a CoordinatorStatus."""
-
-    future: "Future[Any]"
-
-
-Asked = ToInstance | Drain | AskStatus
-
-
-@dataclass(frozen=True, slots=True)
-class CoordinatorStatus:
-    """What the coordinator knows.
-
-    Attributes:
-        ended: instances in the journal that are no longer open, by state.
-        stuck: why, by step, by instance.
-        unreadable: why an open instance is not run, by instance.
-        recovered: whether every instance found open at the start is running again.
-    """
-
-    open: int
-    starting: int
-    ended: dict[str, int]
-    stuck: dict[SagaId, dict[str, str]]
-    unreadable: dict[SagaId, str]
-    recovered: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Respawn:
     saga_id: SagaId
     incarnation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Starting:
-    """A start that the journal has not answered yet."""
-
-    submit: Submit
-    started: Started
-    decision: Decision
-
-
-class Callers:
-    """Who waits for what; kept outside the coordinator so that it survives one.
-
-    Who was answered is forgotten only when the turn that answers settles: one that fails has answered nobody.
-
-    Attributes:
-        starting: starts the journal has not answered, by the id they will have.
-        waiting: futures that get the outcome, by instance.
-        asked: what a coordinator has taken and nobody has answered yet.
-    """
-
-    def __init__(self) -> None:
-        self.asked: set[Asked] = set()
-        self.starting: dict[SagaId, Starting] = {}
-        self.waiting: dict[SagaId, list[Future[Any]]] = {}
-
-    def wait(self, saga_id: SagaId, future: "Future[Any]") -> None:
-        """One more who waits for this instance's outcome."""
-        self.waiting.setdefault(saga_id, []).append(future)
-
-    def give_up(self, error: AmendsError) -> None:
-        """Tell everyone that no outcome comes from this process."""
-        starting, self.starting = self.starting, {}
-        waiting, self.waiting = self.waiting, {}
-        futures = [f for s in starting.values() for f in (s.submit.accepted, s.submit.outcome)]
-        futures += [f for several in waiting.values() for f in several]
-        futures += [ask.future for ask in list(self.asked)]
-        for future in futures:
-            Caller(future).tell(error)
-
-    def ask(self, asked: "Asked") -> None:
-        """Remember it until it is answered."""
-        self.asked.add(asked)
-        asked.future.add_done_callback(lambda _: self.asked.discard(asked))
 
 
 class Coordinator(Actor):

@@ -93,13 +93,17 @@ class Service(Actor):
         """This service with the arguments of its constructor, for `System(services=[...])`."""
         return ServiceSpec(cls, arguments, tuple(keywords.items()))
 
+    @classmethod
+    def scripts(cls) -> dict[str, Sequence[str]]:
+        """The migrations of its database, by owner."""
+        return {"amends": SCRIPTS, "service": cls.migrations}
+
     def settle_in(self, home: ServiceHome) -> None:
         """Called by the system before the first turn."""
         self._home = home
 
     def on_start(self) -> None:
-        scripts = {"amends": SCRIPTS, "service": self.migrations}
-        self.db = database.open_database(self._home.path, database.SERVICE_ID, scripts)
+        self.db = database.open_database(self._home.path, database.SERVICE_ID, self.scripts())
         self._serving = Serving(self, self.db, self.handlers, self._home.transport, self._home.under_way)
         self._told: list[Message | OutsideAnswer] = []
         self._prune_due_s = self.wakes_at_s = self.clock.now_s() + _PRUNE_EVERY_S

@@ -183,6 +183,10 @@ class Serving:
                 self._outside.wait(message, row, self._handlers.get(row.command or ""))
             case Verdict.BURY, _, _:
                 self.bury(message)
+            case Verdict.EXPIRED, Do(), _:
+                # Recorded, so that a later attempt, which may not have expired, gets the same answer.
+                self.fence.record_do(message, "refused", EXPIRED, self._now_at())
+                return Refused(EXPIRED)
             case Verdict.OTHER_PAYLOAD, _, _:
                 self._report(message, "the same key with another payload")
                 return Unavailable("the same key was used with another payload")
@@ -340,7 +344,6 @@ _FIXED: dict[Verdict, Answer] = {
     Verdict.IS_UNDONE: Undone(),
     Verdict.IS_CANCELLED: Refused(CANCELLED),
     Verdict.IS_NEVER: Never(),
-    Verdict.EXPIRED: Refused(EXPIRED),
 }
 
 

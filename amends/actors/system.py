@@ -1,58 +1,42 @@
 """System: one folder, the actors that work on it, and the door to them.
 
-It checks plans against services, builds the tree of supervisors, and is the only place that
-names stores, transports and runtimes. The tree, in the order of starting: dead letters,
-timers, journal, services, coordinator (which keeps the saga instances); when one of them has
-to restart, those after it do too, since they built on what it said.
+It checks plans against services, and is the only place that names stores, transports and
+runtimes; what is built of them is `tree`'s business.
 """
 
 import atexit
 import os
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
 
-from amends.actors.coordinator import AskStatus, Callers, Coordinator, CoordinatorStatus, Drain, Submit, ToInstance
+from amends.actors.callers import AskStatus, CoordinatorStatus, Drain, Submit, ToInstance
 from amends.actors.handle import Handle
-from amends.actors.journal.journal import Journal
-from amends.actors.journal.messages import Count
 from amends.actors.journal.sqlite import SqliteStore
 from amends.actors.journal.store import Store
-from amends.actors.saga import Cancel, Intervene, Surroundings
-from amends.actors.service import Service, ServiceHome, ServiceSpec
-from amends.actors.timers import Timers
+from amends.actors.saga import Cancel, Intervene
+from amends.actors.service import Service, ServiceSpec
 from amends.actors.transport.in_process import InProcess
 from amends.actors.transport.port import Transport
+from amends.actors.tree import OWN_NAMES, Plot, Runtimes, Tree
 from amends.protocol import codec
 from amends.protocol.errors import AmendsError, PlanError, SystemStopped
 from amends.protocol.events import CancelAnswer, Intervention, RetryNow, Skip, SupplyResult
 from amends.protocol.messages import SagaId
 from amends.protocol.saga import Contracts, Plan, Saga, check_with_services
 from amends.protocol.state import Outcome
-from amends.supervisor.actor import Actor, Failed, Kill, spawn
-from amends.supervisor.child import ChildSpec
-from amends.supervisor.dead_letters import DeadLetters
-from amends.supervisor.intensity import RestartWindow
-from amends.supervisor.mailbox import Address, Caller, DeadLetter, Mailbox
-from amends.supervisor.runtime import Clock, Runtime, SystemClock
+from amends.supervisor.actor import Kill
+from amends.supervisor.mailbox import Address, DeadLetter
+from amends.supervisor.runtime import Clock, SystemClock
 from amends.supervisor.runtimes.pool import Pool
 from amends.supervisor.runtimes.threads import Threads
-from amends.supervisor.strategy import Strategy
-from amends.supervisor.supervisor import Supervisor
-from amends.supervisor.telemetry import Counters
 
-DAY_S: Final = 86_400.0
-RETENTION_S: Final = 30 * DAY_S
-EXPIRY_S: Final = DAY_S
-_ROOT_WINDOW: Final = RestartWindow(intensity=20, period_s=30.0)
-_SERVICES_WINDOW: Final = RestartWindow(intensity=100, period_s=30.0)
+RETENTION_S: Final = 30 * 86_400.0
 
 Wrap = Callable[[Transport, Address, Clock], Transport]
 """Makes a transport around another, given the timers and the clock; see `amends.testing.unreliable`."""
@@ -112,16 +96,13 @@ class System:
         open_store: Callable[[], Store] | None = None,
     ) -> None:
         self._folder = Path(folder)
-        self._specs = {spec.service.name: spec for spec in map(_spec, services)}
-        if len(self._specs) < len(services):
-            raise PlanError(f"services {[_spec(s).service.name for s in services]}: each name may stand once")
-        self._plans = _plans(sagas, self._specs)
-        self._max_open = max_open
-        self._retention_s = retention_s
+        specs = _specs(services)
+        self._plans = _plans(sagas, specs)
+        self._plot = Plot(self._folder, specs, self._plans, max_open, retention_s)
         self._wrap = transport
         self._open_store = open_store or (lambda: SqliteStore(self._folder / "journal.db"))
         self._pid = 0
-        self._tree: _Tree | None = None
+        self._tree: Tree | None = None
 
     # Life.
 
@@ -130,11 +111,12 @@ class System:
         if self._tree is not None:
             raise AmendsError(f"{self._folder}: this system is open already")
         self._folder.mkdir(parents=True, exist_ok=True)
-        tree = _Tree(self._specs, self._plans, self._folder, self._retention_s, self._max_open, self._wrap)
-        # Opened here once, so that a journal that can't be is the caller's error and not an actor's.
+        tree = Tree(self._plot, _runtimes(), self._connect)
+        # Opened here once, so that a file that can't be is the caller's error and not an actor's.
         first = self._open_store()
         try:
             first.counts()
+            tree.check_databases()
         except AmendsError:
             first.close()
             raise
@@ -144,6 +126,12 @@ class System:
         self._pid = os.getpid()
         _open_systems.add(self)
         return self
+
+    def _connect(
+        self, services: Mapping[str, Address], sagas: Mapping[SagaId, Address], timers: Address, clock: Clock
+    ) -> Transport:
+        transport = InProcess(services, sagas)
+        return transport if self._wrap is None else self._wrap(transport, timers, clock)
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """End every turn, close every file. What was accepted and has not ended goes on at the next start."""
@@ -270,7 +258,7 @@ class System:
             raise AmendsError(problem)
 
     @property
-    def _running(self) -> "_Tree":
+    def _running(self) -> Tree:
         tree = self._tree
         if tree is None:
             raise SystemStopped(f"{self._folder}: the system is not open")
@@ -281,155 +269,22 @@ class System:
         return tree
 
 
-class _Tree:
-    """The actors of one open system."""
-
-    def __init__(
-        self,
-        specs: Mapping[str, ServiceSpec],
-        plans: Mapping[tuple[str, int], Plan],
-        folder: Path,
-        retention_s: float,
-        max_open: int,
-        wrap: Wrap | None,
-    ) -> None:
-        self.clock = SystemClock()
-        self.pool = Pool(self.clock)
-        self.threads = Threads(self.clock)
-        # Supervisors must be able to act while every other thread hangs.
-        self.watch = Pool(self.clock, "amends-supervisors")
-        self.counters = Counters()
-        self.dead_letters: deque[DeadLetter] = deque(maxlen=1000)
-        self.sagas: dict[SagaId, Mailbox] = {}
-        self.callers = Callers()
-        self.gave_up = ""
-        self.mailboxes: dict[str, Mailbox] = {}
-        self._dead = self._mailbox("dead-letters", self.pool)
-        self._timers = self._mailbox("timers", self.pool)
-        self._journal = self._mailbox("journal", self.threads)
-        self.coordinator = self._mailbox("coordinator", self.pool)
-        self._services = {name: self._mailbox(name, self.threads) for name in specs}
-        self._root = Mailbox("root", self.watch, keeper=self)
-        transport: Transport = InProcess(self._services, self.sagas)
-        self._transport = transport if wrap is None else wrap(transport, self._timers, self.clock)
-        self._specs, self._plans = specs, plans
-        self._folder, self._retention_s, self._max_open = folder, retention_s, max_open
-
-    name = "system"
-
-    def tell(self, message: object) -> None:
-        """As the root's keeper: it failed, so nothing here runs any more."""
-        if isinstance(message, Failed):
-            self.gave_up = message.error
-            self._give_up(SystemStopped(f"{self._folder}: its supervisors gave up: {message.error}"))
-
-    def start(self, open_store: Callable[[], Store]) -> None:
-        """Start the tree from its root."""
-        services = Mailbox("services", self.watch)
-        children = [
-            ChildSpec(self._dead, lambda: DeadLetters(self.dead_letters, self.counters)),
-            ChildSpec(self._timers, Timers),
-            ChildSpec(self._journal, lambda: Journal(open_store, self._retention_s)),
-            ChildSpec(
-                services,
-                lambda: Supervisor(
-                    [self._child(name, spec) for name, spec in self._specs.items()],
-                    strategy=Strategy.ONE_FOR_ONE,
-                    window=_SERVICES_WINDOW,
-                    counters=self.counters,
-                ),
-            ),
-            ChildSpec(self.coordinator, self._make_coordinator),
-        ]
-        spawn(
-            self._root,
-            lambda: Supervisor(
-                children,
-                strategy=Strategy.REST_FOR_ONE,
-                window=_ROOT_WINDOW,
-                counters=self.counters,
-                others=(self.pool,),
-            ),
-        )
-
-    def stop(self, timeout_s: float) -> None:
-        """Write down what waits to be, end every turn, let go of every file."""
-        written: Future[Any] = Future()
-        if not self.gave_up:
-            self._journal.tell(Count(written))
-            # A journal that hangs keeps what it has on disk; the rest is sent again at the next start.
-            with suppress(TimeoutError):
-                written.result(timeout_s)
-        runtimes: tuple[Runtime, ...] = (self.watch, self.pool, self.threads)
-        for runtime in runtimes:
-            runtime.stop(timeout_s)
-        for mailbox in (
-            self._root,
-            self.coordinator,
-            *self._services.values(),
-            self._journal,
-            *self.mailboxes.values(),
-        ):
-            if mailbox.actor is not None:
-                mailbox.actor.retire()
-        self._give_up(SystemStopped(f"{self._folder}: the system was stopped; its open instances go on later"))
-
-    def _give_up(self, error: SystemStopped) -> None:
-        self.callers.give_up(error)
-        # What the coordinator has not read yet, it never will.
-        self.coordinator.dead = _Unheard(error)
-        self.coordinator.close()
-
-    def _mailbox(self, name: str, runtime: Runtime) -> Mailbox:
-        dead = self.mailboxes.get("dead-letters")
-        mailbox = self.mailboxes[name] = Mailbox(name, runtime, dead=dead)
-        return mailbox
-
-    def _child(self, name: str, spec: ServiceSpec) -> ChildSpec:
-        home = ServiceHome(self._folder / f"{name}.db", self._transport, self._retention_s)
-
-        def make() -> Actor:
-            service = spec.make()
-            service.settle_in(home)
-            return service
-
-        return ChildSpec(self._services[name], make, turn_limit_s=spec.service.handler_timeout_s)
-
-    def _make_coordinator(self) -> Actor:
-        return Coordinator(self._plans, self._around, self.sagas, self.callers, self.pool, self._dead, self._max_open)
-
-    def _around(self, token: int) -> Surroundings:
-        return Surroundings(
-            self._plans,
-            self._journal,
-            self.coordinator,
-            self._timers,
-            self._transport,
-            self.counters,
-            token,
-            EXPIRY_S,
-        )
+def _runtimes() -> Runtimes:
+    clock = SystemClock()
+    return Runtimes(Pool(clock), Threads(clock), Pool(clock, "amends-supervisors"))
 
 
-class _Unheard:
-    """The address of messages that no coordinator will read: whoever waits for an answer is told so."""
-
-    name = "unheard"
-
-    def __init__(self, error: SystemStopped) -> None:
-        self._error = error
-
-    def tell(self, message: object) -> None:
-        asked = message.message if isinstance(message, DeadLetter) else None
-        if isinstance(asked, Submit):
-            Caller(asked.accepted).tell(self._error)
-            Caller(asked.outcome).tell(self._error)
-        elif isinstance(asked, ToInstance | Drain | AskStatus):
-            Caller(asked.future).tell(self._error)
-
-
-def _spec(service: type[Service] | ServiceSpec) -> ServiceSpec:
-    return service if isinstance(service, ServiceSpec) else ServiceSpec(service)
+def _specs(services: Iterable[type[Service] | ServiceSpec]) -> dict[str, ServiceSpec]:
+    specs: dict[str, ServiceSpec] = {}
+    for service in services:
+        spec = service if isinstance(service, ServiceSpec) else ServiceSpec(service)
+        name = spec.service.name
+        if name in specs:
+            raise PlanError(f"services: {name!r} stands twice; give each service its own name")
+        if name in OWN_NAMES:
+            raise PlanError(f"services: {name!r} is the name of an actor of every system; wanted another name")
+        specs[name] = spec
+    return specs
 
 
 def _plans(sagas: Iterable[type[Saga]], specs: Mapping[str, ServiceSpec]) -> dict[tuple[str, int], Plan]:

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from amends import AmendsError, JournalUnavailable, KeyConflict, Overloaded, SystemStopped
-from amends.actors.coordinator import INTENSITY, SLOW_S, AskStatus, Callers, Coordinator, Drain, Submit, ToInstance
+from amends.actors.callers import AskStatus, Callers, Drain, Submit, ToInstance
+from amends.actors.coordinator import INTENSITY, SLOW_S, Coordinator
 from amends.actors.journal.messages import Known, ListOpen, NotOpened, Open, Opened, OpenIds, Quarantine, ReadBack
 from amends.actors.journal.store import Instance
 from amends.actors.saga import Cancel, InstanceEnded, InstanceStuck, InstanceUnreadable, Surroundings

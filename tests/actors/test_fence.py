@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from amends.actors.fence import Row, Verdict, judge
+from amends.actors.serving import EXPIRED
 from amends.protocol.messages import CANCELLED, Answer, Do, Done, Message, Never, Refused, Resolve, SagaId, Undo, Undone
 from tests.actors.trip import Script, Seats, TakeSeat, rows_of
 from tests.actors.world import SAGA, ServiceUnderTest
@@ -217,7 +218,16 @@ def test_expired_command_is_not_run(seats: ServiceUnderTest, path: Path) -> None
     """A duplicate that outlives its row does nothing."""
     do = seats.do(TAKE)
     seats.runtime.time.s += 2 * 86_400
-    assert not isinstance(seats.ask(do), Done)
+    assert seats.ask(do) == Refused(EXPIRED)
+    assert rows_of(path, "select * from effects") == []
+
+
+def test_expired_command_stays_refused(seats: ServiceUnderTest, path: Path) -> None:
+    """Whoever heard that it was refused will not undo it, so a later attempt must not run either."""
+    do = seats.do(TAKE)
+    seats.runtime.time.s += 2 * 86_400
+    seats.ask(do)
+    assert seats.ask(seats.do(TAKE, attempt=2)) == Refused(EXPIRED)
     assert rows_of(path, "select * from effects") == []
 
 

@@ -25,6 +25,7 @@ from amends import (
     Results,
     Saga,
     Service,
+    StorageError,
     System,
     SystemStopped,
     Unavailable,
@@ -32,6 +33,7 @@ from amends import (
     retriable,
     step,
 )
+from amends.actors.tree import OWN_NAMES
 from amends.testing.unreliable import unreliable
 from tests.actors.conftest import OpenSystem
 from tests.actors.trip import (
@@ -702,14 +704,22 @@ def test_messages_lost_doubled_and_delayed(booking: OpenSystem, tmp_path: Path, 
 
 
 def test_service_database_that_is_not_ours(booking: OpenSystem, tmp_path: Path) -> None:
-    """Its file is left as it is; the journal and the other services run."""
+    """The system does not open; the error names the file, and nothing in it is changed."""
     (tmp_path / "fares.db").write_bytes(b"dear diary, " * 500)
-    system = booking()
-    handle = system.start(BookTrip, Trip("a"), key="a")
-    until(lambda: system.status().restarts > 2)
+    with pytest.raises(StorageError, match=r"fares\.db: is no SQLite database"):
+        booking()
     assert (tmp_path / "fares.db").read_bytes() == b"dear diary, " * 500
-    assert system.status().open == 1
-    assert not handle.done()
+
+
+@pytest.mark.parametrize("name", OWN_NAMES)
+def test_service_with_the_name_of_a_systems_own_actor(tmp_path: Path, name: str) -> None:
+    """It would take that actor's address, and the journal its file."""
+
+    class Usurper(Service, name=name):
+        """Wants to be somebody else."""
+
+    with pytest.raises(PlanError, match=repr(name)):
+        System(tmp_path, sagas=[], services=[Usurper])
 
 
 def test_poisoned_instance_harms_no_other(booking: OpenSystem, tmp_path: Path) -> None:

@@ -1,0 +1,214 @@
+"""The tree: the actors of one open system, in the order in which they start.
+
+Dead letters, timers, journal, services, coordinator (which keeps the saga instances); when one
+of them has to restart, those after it do too, since they built on what it said. Which runtimes,
+store and transport they get is `system`'s business.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from amends.actors import database
+from amends.actors.callers import Callers, Unheard
+from amends.actors.coordinator import Coordinator
+from amends.actors.journal.journal import Journal
+from amends.actors.journal.messages import Count
+from amends.actors.journal.store import Store
+from amends.actors.saga import Plans, Surroundings
+from amends.actors.service import ServiceHome, ServiceSpec
+from amends.actors.timers import Timers
+from amends.actors.transport.port import Transport
+from amends.protocol.errors import SystemStopped
+from amends.protocol.messages import SagaId
+from amends.supervisor.actor import Actor, Failed, spawn
+from amends.supervisor.child import ChildSpec
+from amends.supervisor.dead_letters import DeadLetters
+from amends.supervisor.intensity import RestartWindow
+from amends.supervisor.mailbox import Address, DeadLetter, Mailbox
+from amends.supervisor.runtime import Clock, Runtime
+from amends.supervisor.strategy import Strategy
+from amends.supervisor.supervisor import Supervisor
+from amends.supervisor.telemetry import Counters
+
+_DAY_S: Final = 86_400.0
+_ROOT_WINDOW: Final = RestartWindow(intensity=20, period_s=30.0)
+_SERVICES_WINDOW: Final = RestartWindow(intensity=100, period_s=30.0)
+
+OWN_NAMES: Final = ("root", "services", "dead-letters", "timers", "journal", "coordinator")
+"""The names of the actors every system has; no service may have one of them."""
+
+Connect = Callable[[Mapping[str, Address], Mapping[SagaId, Address], Address, Clock], Transport]
+"""Makes the transport, given the services, the open instances, the timers and the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtimes:
+    """Who gives turns to whom.
+
+    Attributes:
+        many: the coordinator, the timers and all saga instances.
+        waiting: services and the journal, which wait for the disk.
+        watching: supervisors, which must be able to act while all others hang.
+    """
+
+    many: Runtime
+    waiting: Runtime
+    watching: Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """What a tree is planted with.
+
+    Attributes:
+        retention_s: how long ended instances and a service's memory of a step are kept, in seconds.
+    """
+
+    folder: Path
+    specs: Mapping[str, ServiceSpec]
+    plans: Plans
+    max_open: int
+    retention_s: float
+
+    @property
+    def expiry_s(self) -> float:
+        """How long a command may be on its way, in seconds: never longer than its step is remembered."""
+        return min(_DAY_S, self.retention_s / 2)
+
+
+class Tree:
+    """The actors of one open system."""
+
+    def __init__(self, plot: Plot, runtimes: Runtimes, connect: Connect) -> None:
+        self._plot = plot
+        self._runtimes = runtimes
+        self.clock = runtimes.many.clock
+        self.counters = Counters()
+        self.dead_letters: deque[DeadLetter] = deque(maxlen=1000)
+        self.sagas: dict[SagaId, Mailbox] = {}
+        self.callers = Callers()
+        self.gave_up = ""
+        self.mailboxes: dict[str, Mailbox] = {}
+        self._dead = self._mailbox("dead-letters", runtimes.many)
+        self._timers = self._mailbox("timers", runtimes.many)
+        self._journal = self._mailbox("journal", runtimes.waiting)
+        self.coordinator = self._mailbox("coordinator", runtimes.many)
+        self._services = {name: self._mailbox(name, runtimes.waiting) for name in plot.specs}
+        self._root = Mailbox("root", runtimes.watching, keeper=self)
+        self._transport = connect(self._services, self.sagas, self._timers, self.clock)
+
+    name = "system"
+
+    def tell(self, message: object) -> None:
+        """As the root's keeper: it failed, so nothing here runs any more."""
+        if isinstance(message, Failed):
+            self.gave_up = message.error
+            self._give_up(SystemStopped(f"{self._plot.folder}: its supervisors gave up: {message.error}"))
+
+    def check_databases(self) -> None:
+        """StorageError if a service's database can't be opened, before any actor tries."""
+        for name, spec in self._plot.specs.items():
+            database.open_database(self._path(name), database.SERVICE_ID, spec.service.scripts()).close()
+
+    def start(self, open_store: Callable[[], Store]) -> None:
+        """Start the tree from its root."""
+        services = [self._child(name, spec) for name, spec in self._plot.specs.items()]
+        children = [
+            ChildSpec(self._dead, lambda: DeadLetters(self.dead_letters, self.counters)),
+            ChildSpec(self._timers, Timers),
+            ChildSpec(self._journal, lambda: Journal(open_store, self._plot.retention_s)),
+            ChildSpec(
+                Mailbox("services", self._runtimes.watching),
+                lambda: Supervisor(
+                    services,
+                    strategy=Strategy.ONE_FOR_ONE,
+                    window=_SERVICES_WINDOW,
+                    counters=self.counters,
+                ),
+            ),
+            ChildSpec(self.coordinator, self._make_coordinator),
+        ]
+        spawn(
+            self._root,
+            lambda: Supervisor(
+                children,
+                strategy=Strategy.REST_FOR_ONE,
+                window=_ROOT_WINDOW,
+                counters=self.counters,
+                others=(self._runtimes.many,),
+            ),
+        )
+
+    def stop(self, timeout_s: float) -> None:
+        """Write down what waits to be, end every turn, let go of every file."""
+        written: Future[Any] = Future()
+        if not self.gave_up:
+            self._journal.tell(Count(written))
+            # A journal that hangs keeps what it has on disk; the rest is sent again at the next start.
+            with suppress(TimeoutError):
+                written.result(timeout_s)
+        runtimes: tuple[Runtime, ...] = (self._runtimes.watching, self._runtimes.many, self._runtimes.waiting)
+        for runtime in runtimes:
+            runtime.stop(timeout_s)
+        for mailbox in (
+            self._root,
+            self.coordinator,
+            *self._services.values(),
+            self._journal,
+            *self.mailboxes.values(),
+        ):
+            if mailbox.actor is not None:
+                mailbox.actor.retire()
+        self._give_up(SystemStopped(f"{self._plot.folder}: the system was stopped; its open instances go on later"))
+
+    def _give_up(self, error: SystemStopped) -> None:
+        self.callers.give_up(error)
+        # What the coordinator has not read yet, it never will.
+        self.coordinator.dead = Unheard(error)
+        self.coordinator.close()
+
+    def _mailbox(self, name: str, runtime: Runtime) -> Mailbox:
+        dead = self.mailboxes.get("dead-letters")
+        mailbox = self.mailboxes[name] = Mailbox(name, runtime, dead=dead)
+        return mailbox
+
+    def _child(self, name: str, spec: ServiceSpec) -> ChildSpec:
+        home = ServiceHome(self._path(name), self._transport, self._plot.retention_s)
+
+        def make() -> Actor:
+            service = spec.make()
+            service.settle_in(home)
+            return service
+
+        return ChildSpec(self._services[name], make, turn_limit_s=spec.service.handler_timeout_s)
+
+    def _path(self, service: str) -> Path:
+        return self._plot.folder / f"{service}.db"
+
+    def _make_coordinator(self) -> Actor:
+        return Coordinator(
+            self._plot.plans,
+            self._around,
+            self.sagas,
+            self.callers,
+            self._runtimes.many,
+            self._dead,
+            self._plot.max_open,
+        )
+
+    def _around(self, token: int) -> Surroundings:
+        return Surroundings(
+            self._plot.plans,
+            self._journal,
+            self.coordinator,
+            self._timers,
+            self._transport,
+            self.counters,
+            token,
+            self._plot.expiry_s,
+        )
