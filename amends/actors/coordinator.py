@@ -376,6 +376,9 @@ class Coordinator(Actor):
         mailbox = self._sagas.get(message.saga_id)
         if mailbox is not None:
             self.tell(mailbox, message.message)
+        elif message.saga_id in self._unreadable:
+            problem = f"instance {message.saga_id} can't go on: {self._unreadable[message.saga_id]}"
+            self.answer(message.future, AmendsError(problem))
         elif not self._recovered:
             self._later.append(message)
         elif isinstance(message.message, Cancel):

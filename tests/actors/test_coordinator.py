@@ -335,6 +335,17 @@ def test_unreadable_instance(front: Front, corrupt: bool) -> None:
     assert front.status().unreadable == {"a": "checksum"}
 
 
+def test_cancel_of_an_unreadable_instance(front: Front) -> None:
+    """It has not ended, so the answer is neither an answer to the cancel nor that it came too late."""
+    front.ready()
+    started(front)
+    front.tell(InstanceUnreadable(SagaId("a"), "checksum", corrupt=True))
+    answer: Future[Any] = Future()
+    front.tell(ToInstance(SagaId("a"), Cancel(answer), answer))
+    with pytest.raises(AmendsError, match="checksum"):
+        answer.result(0)
+
+
 def test_counts_come_from_the_journal(front: Front) -> None:
     """A status waits for the journal's first word, and counts on from there."""
     status: Future[Any] = Future()

@@ -150,7 +150,7 @@ class Driven:
 
     def gives_up(self, step: str) -> Decision:
         """Attempt after attempt for `step` fails, until something else is done about it."""
-        while True:
+        for _ in range(10):
             self.at += TIMEOUT_S
             self.times_out(step)
             retries = [wake for wake in self.last.wakes if isinstance(wake.event, RetryDue) and wake.event.step == step]
@@ -158,6 +158,7 @@ class Driven:
                 return self.last
             self.at = max(self.at, retries[0].at)
             self.happens(retries[0].event)
+        raise AssertionError(f"{step} is tried for ever: {self.history}")
 
     def crashes(self, keeping: int | None = None) -> Decision:
         """The process dies and reads back all of the history, or its first records only."""
