@@ -21,10 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import baseline, disk, sagas, scale
+from bench.slow_disk import SlowDisk
+from bench.work import python_loop_ns
 
 # Sagas per measurement, by number in flight; enough for a second or so of each.
 _AMENDS = {1: 300, 10: 1_500, 100: 4_000, 1_000: 6_000}
 _BY_HAND = {1: 300, 10: 600, 100: 800, 1_000: 1_500}
+
+_SLOW_MS = 2.0
 
 _MEASURES: dict[str, Callable[..., Any]] = {
     "amends": sagas.measure,
@@ -50,21 +54,31 @@ def main(context: click.Context, runs: int, *, quick: bool, json_path: Path | No
 @main.command(hidden=True)
 @click.argument("what")
 @click.argument("numbers", nargs=-1, type=int)
-def one(what: str, numbers: tuple[int, ...]) -> None:
+@click.option("--sync-ms", type=float, default=0.0, help="What every sync of the disk takes longer.")
+def one(what: str, numbers: tuple[int, ...], sync_ms: float) -> None:
     """One measurement, in this process, as JSON."""
+    slow_disk = SlowDisk(sync_ms) if sync_ms else None
     with tempfile.TemporaryDirectory(prefix="amends-bench-") as folder:
         sys.stdout.write(msgspec.json.encode(_MEASURES[what](Path(folder), *numbers)).decode() + "\n")
+    del slow_disk
 
 
 def _measure_all(runs: int, smaller: int, json_path: Path | None) -> None:
     console = Console(stderr=True)
     speeds = [_speed(in_flight, runs, smaller, console) for in_flight in _AMENDS]
+    slow_speeds = [_speed(in_flight, min(runs, 3), 2 * smaller, console, _SLOW_MS) for in_flight in _AMENDS]
     commits = [_medians([_one("disk", rows, 2_000 // smaller) for _ in range(runs)]) for rows in (1, 100)]
     console.print("instances waiting, recovered, and an old journal ...")
     figures = {
-        "machine": {"python": platform.python_version(), "system": platform.platform()},
+        "machine": {
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "python_loop_ns": python_loop_ns(),
+        },
         "runs": runs,
         "speed": speeds,
+        "slow_disk_ms": _SLOW_MS,
+        "speed_on_a_slow_disk": slow_speeds,
         "disk": commits,
         "waiting": _one("waiting", 100_000 // smaller),
         "recovery": _one("recovery", 10_000 // smaller),
@@ -78,12 +92,12 @@ def _measure_all(runs: int, smaller: int, json_path: Path | None) -> None:
         json_path.write_text(text + "\n", encoding="utf-8")
 
 
-def _speed(in_flight: int, runs: int, smaller: int, console: Console) -> dict[str, Any]:
-    console.print(f"{in_flight} in flight, {runs} runs of each ...")
+def _speed(in_flight: int, runs: int, smaller: int, console: Console, sync_ms: float = 0.0) -> dict[str, Any]:
+    console.print(f"{in_flight} in flight, syncs {sync_ms} ms slower, {runs} runs of each ...")
     pairs = [
         (
-            _one("amends", in_flight, max(in_flight, _AMENDS[in_flight] // smaller)),
-            _one("by hand", in_flight, max(in_flight, _BY_HAND[in_flight] // smaller)),
+            _one("amends", in_flight, max(in_flight, _AMENDS[in_flight] // smaller), sync_ms=sync_ms),
+            _one("by hand", in_flight, max(in_flight, _BY_HAND[in_flight] // smaller), sync_ms=sync_ms),
         )
         for _ in range(runs)
     ]
@@ -97,8 +111,8 @@ def _speed(in_flight: int, runs: int, smaller: int, console: Console) -> dict[st
     }
 
 
-def _one(what: str, *numbers: int) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bench", "one", what, *map(str, numbers)]
+def _one(what: str, *numbers: int, sync_ms: float = 0.0) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bench", "one", "--sync-ms", str(sync_ms), what, *map(str, numbers)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     figures: dict[str, Any] = json.loads(done.stdout)
     return figures
@@ -115,10 +129,18 @@ def _medians(measured: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _show(figures: dict[str, Any]) -> None:
     console = Console()
-    table = Table(title="The shop's saga (9 steps, 1 in 10 declined)")
+    _show_speeds(console, "The shop's saga (9 steps, 1 in 10 declined)", figures["speed"])
+    title = f"The same where a sync takes {figures['slow_disk_ms']} ms longer"
+    _show_speeds(console, title, figures["speed_on_a_slow_disk"])
+    console.print(f"python: {figures['machine']['python_loop_ns']:.0f} ns a turn of an empty loop")
+    _show_scale(console, figures)
+
+
+def _show_speeds(console: Console, title: str, speeds: list[dict[str, Any]]) -> None:
+    table = Table(title=title)
     for column in ("in flight", "sagas/s", "by hand", "ratio", "p50 ms", "by hand", "ratio", "p99 ms", "CPU us/saga"):
         table.add_column(column, justify="right")
-    for speed in figures["speed"]:
+    for speed in speeds:
         amends, by_hand = speed["amends"], speed["by_hand"]
         table.add_row(
             f"{speed['in_flight']:,}",
@@ -132,6 +154,9 @@ def _show(figures: dict[str, Any]) -> None:
             f"{amends['cpu_us']:.0f}",
         )
     console.print(table)
+
+
+def _show_scale(console: Console, figures: dict[str, Any]) -> None:
     waiting, recovery, aging = figures["waiting"], figures["recovery"], figures["aging"]
     for commits in figures["disk"]:
         console.print(f"disk: {commits['rate']:,.0f} commits/s of {commits['rows']} row(s)")

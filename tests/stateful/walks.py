@@ -10,21 +10,40 @@ from tests.stateful.checkers import in_the_end
 from tests.stateful.plans import SERVICES, PlanSpec
 from tests.stateful.world import CrashPoint, World
 
-STEPS = 40
 Act = Callable[[], object]
+
+STEPS = 50
+WHILE = 8
+WEIGHTS = {
+    "deliver": (5, 20),
+    "fire": (1, 5, 20),
+    "lose": (0, 1, 10),
+    "double": (0, 3),
+    "hide": (0, 3),
+    "crash": (0, 1, 4),
+    "toggle": (0, 3),
+    "cancel": (0, 0, 1),
+    "repair": (1,),
+    "person": (0, 5),
+}
+"""How often each may happen: one of each is drawn for a while, so that calm and all kinds of trouble take turns."""
 
 
 def walk(spec: PlanSpec, seed: str) -> World:
     """Faults for a while, then none; every checker holds."""
     random = Random(seed)
-    doomed = (CrashPoint(random.choice(list(CrashPoint))), 9) if random.random() < 0.1 else None
+    doomed = (random.choice(list(CrashPoint)), 9) if random.random() < 0.1 else None
     world = World(spec, doomed)
-    # Not every walk meets every fault: a cancel in each would leave little else to see.
-    kinds = [kind for kind in ("network", "crash", "down", "cancel", "person", "time") if random.random() < 0.5]
     trail = [f"doomed={doomed}"]
     try:
-        for _ in range(random.randrange(STEPS)):
-            _one_step(world, random, kinds, trail)
+        for number in range(random.randrange(STEPS)):
+            if number % WHILE == 0:
+                weights = {name: random.choice(choices) for name, choices in WEIGHTS.items()}
+            acts = possible(world, random)
+            name = random.choices(list(acts), [weights[name] for name in acts])[0]
+            said, act = acts[name]
+            trail.append(f"{name}{said}")
+            act()
         world.settle()
         in_the_end(world)
     except Exception as error:
@@ -33,37 +52,24 @@ def walk(spec: PlanSpec, seed: str) -> World:
     return world
 
 
-def _one_step(world: World, random: Random, kinds: list[str], trail: list[str]) -> None:
-    pick = random.randrange(8)
-    acts: list[tuple[int, str, Act]] = []
-
-    def may(weight: int, name: str, act: Act, *, when: object = True) -> None:
-        if when:
-            acts.append((weight, name, act))
-
-    may(20, f"deliver({pick})", lambda: world.deliver(pick), when=world.in_flight)
-    may(2, f"fire({pick})", lambda: world.fire(pick), when=world.wakes)
-    may(1, "repair", world.broken.clear, when=world.broken)
-    if "time" in kinds:
-        may(8, f"fire({pick})", lambda: world.fire(pick), when=world.wakes)
-    if "network" in kinds and world.in_flight:
-        may(3, f"lose({pick})", lambda: world.lose(pick))
-        may(3, f"double({pick})", lambda: world.double(pick))
-        may(3, f"hide({pick})", lambda: world.deliver(pick, answers=False))
-    if "crash" in kinds:
-        point, lost = random.choice(list(CrashPoint)), random.randrange(10)
-        may(4, f"crash({point.name}, {lost})", lambda: world.crash(point, lost))
-    if "down" in kinds:
-        service = random.choice(SERVICES)
-        may(3, f"toggle({service})", lambda: world.toggle(service))
-    if "cancel" in kinds:
-        may(1, "cancel", world.cancel)
-    if "person" in kinds and world.state.stuck:
-        step = random.choice(world.state.stuck)
-        may(5, f"retry_now({step})", lambda: world.retry_now(step))
-        may(5, f"supply({step})", lambda: world.supply(step))
-        may(5, f"skip({step})", lambda: world.skip(step))
-    if acts:
-        _, name, act = random.choices(acts, weights=[weight for weight, _, _ in acts])[0]
-        trail.append(name)
-        act()
+def possible(world: World, random: Random) -> dict[str, tuple[tuple[object, ...], Act]]:
+    """What may happen next, by name: with what, and the act itself."""
+    pick, lost = random.randrange(8), random.randrange(10)
+    point, service = random.choice(list(CrashPoint)), random.choice(SERVICES)
+    acts: dict[str, tuple[tuple[object, ...], Act]] = {
+        "crash": ((point.name, lost), lambda: world.crash(point, lost)),
+        "toggle": ((service,), lambda: world.toggle(service)),
+        "cancel": ((), world.cancel),
+        "repair": ((), world.broken.clear),
+    }
+    if world.in_flight:
+        acts["deliver"] = ((pick,), lambda: world.deliver(pick))
+        acts["lose"] = ((pick,), lambda: world.lose(pick))
+        acts["double"] = ((pick,), lambda: world.double(pick))
+        acts["hide"] = ((pick,), lambda: world.deliver(pick, answers=False))
+    if world.wakes:
+        acts["fire"] = ((pick,), lambda: world.fire(pick))
+    if world.state.stuck:
+        step, what = random.choice(world.state.stuck), random.choice((world.retry_now, world.supply, world.skip))
+        acts["person"] = ((what.__name__, step), lambda: what(step))
+    return acts
