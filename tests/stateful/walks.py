@@ -36,6 +36,9 @@ def walk(spec: PlanSpec, seed: str) -> World:
     world = World(spec, doomed)
     trail = [f"doomed={doomed}"]
     try:
+        if random.random() < 0.3:
+            # Much of what can go wrong begins with a crash in the middle of a run that went well.
+            _run_and_crash(world, random.randrange(20), random.randrange(12), trail)
         for number in range(random.randrange(STEPS)):
             if number % WHILE == 0:
                 weights = {name: random.choice(choices) for name, choices in WEIGHTS.items()}
@@ -50,6 +53,14 @@ def walk(spec: PlanSpec, seed: str) -> World:
         error.add_note(f"walk({spec!r}, {seed!r}) went: {' '.join(trail)}")
         raise
     return world
+
+
+def _run_and_crash(world: World, deliveries: int, lost: int, trail: list[str]) -> None:
+    trail.append(f"ran({deliveries}) crash(NOW, {lost})")
+    for _ in range(deliveries):
+        if world.in_flight:
+            world.deliver()
+    world.crash(CrashPoint.NOW, lost)
 
 
 def possible(world: World, random: Random) -> dict[str, tuple[tuple[object, ...], Act]]:
