@@ -38,6 +38,15 @@ def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind)
 
 
+def problem_with(kind: Any) -> str:
+    """Why values of this type can't be read back from JSON; empty if they can."""
+    try:
+        _decoder(kind)
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
 def decode(kind: type[T], data: bytes | msgspec.Raw, where: str) -> T:
     """`data` as a `kind`, or an InputError that says where in it the trouble is."""
     try:

@@ -9,6 +9,9 @@ import msgspec
 # 2.0 ** 1024 overflows a float; long before that the cap has the last word.
 _EXPONENT_MAX = 62
 
+# A stuck step that is tried without a pause would fill the journal.
+_SLOW_S_MIN = 0.001
+
 
 class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a step is tried again.
@@ -29,7 +32,7 @@ class Retry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slow_s: float = 60.0
 
     def __post_init__(self) -> None:
-        for field, floor in (("attempts", 1), ("base_s", 0.0), ("cap_s", 0.0), ("slow_s", 0.0)):
+        for field, floor in (("attempts", 1), ("base_s", 0.0), ("cap_s", 0.0), ("slow_s", _SLOW_S_MIN)):
             value = getattr(self, field)
             if not value >= floor:
                 raise ValueError(f"Retry.{field}: found {value!r}, wanted at least {floor}")

@@ -53,6 +53,9 @@ class Results(Mapping[str, msgspec.Raw]):
             )
         return self._raw[step]
 
+    def __contains__(self, step: object) -> bool:
+        return step in self._raw
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._raw)
 
@@ -204,6 +207,9 @@ def _plan(
     hints = _hints(saga, name, "input", local_names)
     if "input" not in hints or hints["input"] is Any:
         raise PlanError(f"saga {name!r}: declares no input; write `input: TheType` in the class")
+    problem = codec.problem_with(hints["input"])
+    if problem:
+        raise PlanError(f"saga {name!r}: input: {problem}")
     _check_kinds(name, declared)
     ordered = _in_order(name, declared)
     before = tuple(s.name for s in ordered if s.kind is not RETRIABLE)
@@ -240,6 +246,10 @@ def _check_kinds(saga: str, declared: Mapping[str, Step]) -> None:
         if not s.timeout_s > 0:
             raise PlanError(f"saga {saga!r}: step {s.name!r} has timeout_s={s.timeout_s}, wanted more than 0")
         for need in s.needs:
+            if not isinstance(need, Step):
+                raise PlanError(
+                    f"saga {saga!r}: step {s.name!r}: after has {need!r}, wanted steps, as in `after=[create]`"
+                )
             if declared.get(need.name) is not need:
                 raise PlanError(
                     f"saga {saga!r}: step {s.name!r} comes after {need.name!r}, which is no step of this saga"

@@ -302,7 +302,7 @@ class Fragile(Saga, name="fragile"):
     def r(self, value: int, done: Results) -> Act:
         return built("r")
 
-    @retriable(to="north", retry=Retry(slow_s=0.0))
+    @retriable(to="north", retry=Retry(slow_s=0.001))
     def s(self, value: int, done: Results) -> Act:
         return built("s")
 
@@ -347,12 +347,12 @@ def test_a_method_that_raises_after_the_decision_is_stuck() -> None:
 
 
 def test_a_method_that_raises_without_a_slow_pace_waits_for_its_timer() -> None:
-    """Even if the wait is none."""
+    """Even if the wait is the shortest there is."""
     broken.add("s")
     one = Driven(Fragile)
     decision = one.done("a", "b")
     assert one.sent == ["do r"]
-    assert Wake(START, RetryDue("s", "do", 2)) in decision.wakes
+    assert Wake(START + 0.001, RetryDue("s", "do", 2)) in decision.wakes
 
 
 def test_of_a_method_that_raises_only_the_errors_class_is_kept() -> None:

@@ -14,7 +14,7 @@ PROPERTY = settings(deadline=None, derandomize=True, database=None)
 seconds = st.floats(0.0, 1e9)
 chances = st.floats(0.0, 1.0, exclude_max=True)
 attempts = st.integers(1, 10**9)
-retries = st.builds(Retry, attempts=st.integers(1, 100), base_s=seconds, cap_s=seconds, slow_s=seconds)
+retries = st.builds(Retry, attempts=st.integers(1, 100), base_s=seconds, cap_s=seconds, slow_s=st.floats(0.001, 1e9))
 
 
 @PROPERTY
@@ -61,7 +61,7 @@ def test_waits_double_up_to_the_cap(attempt: int, wait_s: float) -> None:
         ("attempts", -1, "1"),
         ("base_s", -0.1, "0.0"),
         ("cap_s", -1.0, "0.0"),
-        ("slow_s", -1.0, "0.0"),
+        ("slow_s", 0.0, "0.001"),
         ("base_s", float("nan"), "0.0"),
     ],
 )

@@ -1,6 +1,7 @@
 """The plan: what a Saga class becomes, and everything that can be wrong with it, found when it is defined and named."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import new_class
 from typing import Any
 
@@ -272,6 +273,50 @@ def test_a_saga_without_an_input_is_refused() -> None:
 
         class Mute(Saga, name="mute"):
             a = made(step(to="north"))
+
+
+def test_an_input_that_can_not_be_read_back_is_refused() -> None:
+    """It would fail at the first start otherwise."""
+
+    @dataclass
+    class One:
+        a: int
+
+    @dataclass
+    class Other:
+        b: int
+
+    with pytest.raises(PlanError, match=r"^saga 'undecided': input: .*more than one dataclass"):
+
+        class Undecided(Saga, name="undecided"):
+            input: One | Other
+
+            @step(to="north")
+            def go(self, value: object, done: Results) -> One:
+                return One(1)
+
+
+def test_an_after_that_names_no_step_is_refused() -> None:
+    """A name is not a step; the error shows what to write."""
+    with pytest.raises(PlanError, match=r"saga 'named': step 'second': after has 'first', wanted steps"):
+
+        class Named(Saga, name="named"):
+            input: int
+
+            @step(to="north")
+            def first(self, value: int, done: Results) -> Act:
+                return Act("a")
+
+            @step(to="north", after=["first"])  # type: ignore[list-item]
+            def second(self, value: int, done: Results) -> Act:
+                return Act("b")
+
+
+def test_results_can_be_asked_what_they_have() -> None:
+    """Asking is no error, only taking what is not there."""
+    results = Results("saga 's'", {"one": msgspec.Raw(b"1")})
+    assert "one" in results
+    assert "two" not in results
 
 
 def test_an_input_type_that_can_not_be_found_is_refused() -> None:

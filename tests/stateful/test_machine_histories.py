@@ -116,7 +116,7 @@ TestHistories = Histories.TestCase
 TestHistories.settings = settings(RUN, stateful_step_count=30)
 
 
-@settings(RUN, max_examples=2 * EXAMPLES)
+@settings(RUN, max_examples=3 * EXAMPLES)
 @given(spec=plans(), seed=st.integers(0, 2**32 - 1))
 def test_random_histories_of_random_plans(spec: PlanSpec, seed: int) -> None:
     """Whatever is lost, doubled, late, down, cancelled or dies, every checker holds."""
