@@ -118,8 +118,6 @@ class Serving:
             self._db.execute("begin immediate")
             self.fence.load([m.message.saga_id if isinstance(m, OutsideAnswer) else m.saga_id for m in told])
             for place, message in enumerate(told):
-                if self._service.actor_stopped.is_set():
-                    raise TurnLost("another incarnation has the messages")
                 self._service.address.take_up(self._service, place)
                 if isinstance(message, OutsideAnswer):
                     self._on_outside_answer(message)

@@ -27,7 +27,7 @@ from amends.protocol.errors import SystemStopped
 from amends.protocol.messages import SagaId
 from amends.supervisor.actor import Actor, Failed, spawn
 from amends.supervisor.child import ChildSpec
-from amends.supervisor.dead_letters import DeadLetters
+from amends.supervisor.dead_letters import KEPT, DeadLetters
 from amends.supervisor.intensity import RestartWindow
 from amends.supervisor.mailbox import Address, DeadLetter, Mailbox
 from amends.supervisor.runtime import Clock, Runtime
@@ -89,7 +89,7 @@ class Tree:
         self._runtimes = runtimes
         self.clock = runtimes.many.clock
         self.counters = Counters()
-        self.dead_letters: deque[DeadLetter] = deque(maxlen=1000)
+        self.dead_letters: deque[DeadLetter] = deque(maxlen=KEPT)
         self.sagas: dict[SagaId, Mailbox] = {}
         self.callers = Callers()
         self.gave_up = ""

@@ -99,11 +99,6 @@ class Faults:
         return share > 0 and fraction(self.plan.seed, order_id, what) < share
 
 
-def no_faults() -> Faults:
-    """Everything goes well."""
-    return Faults(FaultPlan())
-
-
 def fraction(*facts: str | int) -> float:
     """A number in [0, 1) that the facts decide, the same in every process."""
     digest = blake2b("\x1f".join(map(str, facts)).encode(), digest_size=8).digest()

@@ -25,7 +25,7 @@ from amends import (
     undoes,
     verifies,
 )
-from tests.actors.test_system import until
+from tests.actors.patience import until
 from tests.actors.trip import LONG_S, rows_of
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from amends.demo.faults import HANG_S, STRIKES_MAX, FaultPlan, Faults, InjectedFault, fraction, no_faults
+from amends.demo.faults import HANG_S, STRIKES_MAX, FaultPlan, Faults, InjectedFault, fraction
 
 
 def test_the_same_facts_give_the_same_fraction() -> None:
@@ -24,7 +24,7 @@ def test_a_share_of_one_hits_every_order_and_of_zero_none() -> None:
     """The ends of the scale are exact."""
     orders = [f"o-{n}" for n in range(100)]
     assert all(map(Faults(FaultPlan(short_stock=1.0)).empties_the_shelf, orders))
-    assert not any(map(no_faults().empties_the_shelf, orders))
+    assert not any(map(Faults(FaultPlan()).empties_the_shelf, orders))
 
 
 def test_only_the_first_calls_are_struck() -> None:

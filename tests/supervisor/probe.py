@@ -4,7 +4,9 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-from amends.supervisor.actor import Actor, Exited, Failed
+from amends.supervisor.actor import Actor, Exited, Failed, spawn
+from amends.supervisor.mailbox import Mailbox
+from tests.supervisor.manual import ManualRuntime
 
 WAIT_S = 20.0
 """How long a test waits for another thread before it calls it lost; nothing here takes a fraction of it."""
@@ -113,3 +115,10 @@ class Once:
         act, self._act = self._act, None
         if act is not None:
             act(probe)
+
+
+def respawn(runtime: ManualRuntime, box: Mailbox, notes: list[str], times: int = 1) -> None:
+    """Start one incarnation after another, each once the last has come to rest."""
+    for _ in range(times):
+        spawn(box, lambda: Probe(notes))
+        runtime.run_until_idle()
