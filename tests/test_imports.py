@@ -26,6 +26,7 @@ ADAPTERS = {
     "amends.actors.journal.memory",
     "amends.actors.journal.postgres",
     "amends.actors.journal.sqlite",
+    "amends.actors.storage.folder",
     "amends.actors.transport.in_process",
     "amends.actors.transport.rabbitmq",
     "amends.supervisor.runtimes.pool",
@@ -37,6 +38,7 @@ NO_ADAPTERS = {
     "amends.actors.journal.journal",
     "amends.actors.journal.messages",
     "amends.actors.journal.store",
+    "amends.actors.storage.port",
     "amends.actors.transport.port",
 }
 """What else stands in their folders: the ports, and what is said at them."""
@@ -113,6 +115,11 @@ def test_what_is_said_needs_no_world(name: str) -> None:
 
 def test_every_adapter_is_known_here() -> None:
     """One that is missing above could be named by anybody."""
-    folders = ("amends.actors.journal", "amends.actors.transport", "amends.supervisor.runtimes")
+    folders = (
+        "amends.actors.journal",
+        "amends.actors.storage",
+        "amends.actors.transport",
+        "amends.supervisor.runtimes",
+    )
     inside = {name for name in MODULES for folder in folders if name.startswith(f"{folder}.")}
     assert {".".join(name.split(".")[:4]) for name in inside} - NO_ADAPTERS <= ADAPTERS

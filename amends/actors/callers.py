@@ -102,7 +102,7 @@ class Callers:
     """
 
     def __init__(self) -> None:
-        self.asked: set[Asked] = set()
+        self.asked: dict[Asked, None] = {}
         self.starting: dict[SagaId, Starting] = {}
         self.waiting: dict[SagaId, list[Future[Any]]] = {}
 
@@ -122,8 +122,8 @@ class Callers:
 
     def ask(self, asked: "Asked") -> None:
         """Remember it until it is answered."""
-        self.asked.add(asked)
-        asked.future.add_done_callback(lambda _: self.asked.discard(asked))
+        self.asked[asked] = None
+        asked.future.add_done_callback(lambda _: self.asked.pop(asked, None))
 
 
 class Unheard:

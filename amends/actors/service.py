@@ -7,15 +7,13 @@ business, and what a saga makes of an answer not the service's.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import apsw
 
-from amends.actors import database
 from amends.actors.fence import SCRIPTS
 from amends.actors.handlers import Handler, collect
 from amends.actors.outside import OutsideAnswer
@@ -47,12 +45,12 @@ class ServiceHome:
     """What a system gives each of its services.
 
     Attributes:
-        path: the database file.
+        open_database: opens the service's database, once for each incarnation.
         retention_s: how long the fence remembers a step, in seconds.
         under_way: keys of the calls outside that run now.
     """
 
-    path: Path
+    open_database: Callable[[], apsw.Connection]
     transport: Transport
     retention_s: float
     under_way: set[IdempotencyKey] = field(default_factory=set)
@@ -103,7 +101,7 @@ class Service(Actor):
         self._home = home
 
     def on_start(self) -> None:
-        self.db = database.open_database(self._home.path, database.SERVICE_ID, self.scripts())
+        self.db = self._home.open_database()
         self._serving = Serving(self, self.db, self.handlers, self._home.transport, self._home.under_way)
         self._told: list[Message | OutsideAnswer] = []
         self._prune_due_s = self.wakes_at_s = self.clock.now_s() + _PRUNE_EVERY_S

@@ -17,13 +17,13 @@ import msgspec
 
 from amends.actors.callers import AskStatus, CoordinatorStatus, Drain, Submit, ToInstance
 from amends.actors.handle import Handle
-from amends.actors.journal.sqlite import SqliteStore
-from amends.actors.journal.store import Store
 from amends.actors.saga import Cancel, Intervene
 from amends.actors.service import Service, ServiceSpec
+from amends.actors.storage.folder import Folder
+from amends.actors.storage.port import Storage
 from amends.actors.transport.in_process import InProcess
 from amends.actors.transport.port import Transport
-from amends.actors.tree import OWN_NAMES, Plot, Runtimes, Tree
+from amends.actors.tree import OWN_NAMES, Ground, Plot, Runtimes, Tree
 from amends.protocol import codec
 from amends.protocol.errors import AmendsError, PlanError, SystemStopped
 from amends.protocol.events import CancelAnswer, Intervention, RetryNow, Skip, SupplyResult
@@ -79,7 +79,6 @@ class System:
         retention_s: how long an ended instance, and a service's memory of a step, is kept, in seconds; longer than
             any instance may be open.
         transport: wraps the transport, as to lose messages in a drill.
-        open_store: opens another journal store than the folder's SQLite file.
 
     Raises PlanError at once if a plan does not fit the services; opens files only with `open` or `with`.
     """
@@ -93,14 +92,12 @@ class System:
         max_open: int = 10_000,
         retention_s: float = RETENTION_S,
         transport: Wrap | None = None,
-        open_store: Callable[[], Store] | None = None,
     ) -> None:
-        self._folder = Path(folder)
+        self._storage: Storage = Folder(Path(folder))
         specs = _specs(services)
         self._plans = _plans(sagas, specs)
-        self._plot = Plot(self._folder, specs, self._plans, max_open, retention_s)
+        self._plot = Plot(specs, self._plans, max_open, retention_s)
         self._wrap = transport
-        self._open_store = open_store or (lambda: SqliteStore(self._folder / "journal.db"))
         self._pid = 0
         self._tree: Tree | None = None
 
@@ -109,23 +106,26 @@ class System:
     def open(self) -> Self:
         """Start the actors; open instances of an earlier process go on by themselves."""
         if self._tree is not None:
-            raise AmendsError(f"{self._folder}: this system is open already")
-        self._folder.mkdir(parents=True, exist_ok=True)
-        tree = Tree(self._plot, _runtimes(), self._connect)
+            raise AmendsError(f"{self._storage.name}: this system is open already")
+        tree = Tree(self._plot, self._ground())
         # Opened here once, so that a file that can't be is the caller's error and not an actor's.
-        first = self._open_store()
+        store = self._storage.open_store()
         try:
-            first.counts()
+            store.counts()
             tree.check_databases()
         except AmendsError:
-            first.close()
+            store.close()
             raise
-        stores = iter((first,))
-        tree.start(lambda: next(stores, None) or self._open_store())
+        tree.start(store)
         self._tree = tree
         self._pid = os.getpid()
         _open_systems.add(self)
         return self
+
+    def _ground(self) -> Ground:
+        clock = SystemClock()
+        runtimes = Runtimes(Pool(clock), Threads(clock), Pool(clock, "amends-supervisors"))
+        return Ground(runtimes, self._storage, self._connect)
 
     def _connect(
         self, services: Mapping[str, Address], sagas: Mapping[SagaId, Address], timers: Address, clock: Clock
@@ -142,8 +142,9 @@ class System:
 
     def drain(self, timeout_s: float | None = None) -> None:
         """Refuse new instances and wait until none is open; TimeoutError if that takes longer."""
-        future: Future[Any] = Future()
-        self._running.coordinator.tell(Drain(future))
+        running = self._running
+        future = running.new_future()
+        running.coordinator.tell(Drain(future))
         future.result(timeout_s)
 
     def __enter__(self) -> Self:
@@ -184,8 +185,7 @@ class System:
         if plan is None or plan.saga is not saga:
             raise PlanError(f"saga {saga.plan.name!r} version {saga.plan.version} is not one of this system's")
         data = codec.checked(plan.input, value, f"saga {plan.name!r}")
-        accepted: Future[Any] = Future()
-        outcome: Future[Any] = Future()
+        accepted, outcome = running.new_future(), running.new_future()
         saga_id = SagaId(running.clock.new_id())
         running.coordinator.tell(Submit(saga_id, plan, key, data, accepted, outcome))
         return Handle(key, accepted, outcome, self._ask_cancel)
@@ -215,7 +215,7 @@ class System:
     def status(self, timeout_s: float = 10.0) -> Status:
         """What is going on now."""
         running = self._running
-        future: Future[CoordinatorStatus] = Future()
+        future: Future[CoordinatorStatus] = running.new_future()
         running.coordinator.tell(AskStatus(future))
         told, counters = future.result(timeout_s), running.counters
         ended = told.ended
@@ -246,13 +246,15 @@ class System:
             mailbox.tell(Kill())
 
     def _ask_cancel(self, saga_id: SagaId) -> "Future[CancelAnswer]":
-        future: Future[Any] = Future()
-        self._running.coordinator.tell(ToInstance(saga_id, Cancel(future), future))
+        running = self._running
+        future = running.new_future()
+        running.coordinator.tell(ToInstance(saga_id, Cancel(future), future))
         return future
 
     def _intervene(self, saga_id: SagaId, event: Intervention) -> None:
-        future: Future[str | None] = Future()
-        self._running.coordinator.tell(ToInstance(saga_id, Intervene(event, future), future))
+        running = self._running
+        future: Future[str | None] = running.new_future()
+        running.coordinator.tell(ToInstance(saga_id, Intervene(event, future), future))
         problem = future.result()
         if problem:
             raise AmendsError(problem)
@@ -261,17 +263,14 @@ class System:
     def _running(self) -> Tree:
         tree = self._tree
         if tree is None:
-            raise SystemStopped(f"{self._folder}: the system is not open")
+            raise SystemStopped(f"{self._storage.name}: the system is not open")
         if self._pid != os.getpid():
-            raise SystemStopped(f"{self._folder}: the system belongs to process {self._pid}; open one after the fork")
+            raise SystemStopped(
+                f"{self._storage.name}: the system belongs to process {self._pid}; open one after the fork"
+            )
         if tree.gave_up:
-            raise SystemStopped(f"{self._folder}: its supervisors gave up: {tree.gave_up}; open it again")
+            raise SystemStopped(f"{self._storage.name}: its supervisors gave up: {tree.gave_up}; open it again")
         return tree
-
-
-def _runtimes() -> Runtimes:
-    clock = SystemClock()
-    return Runtimes(Pool(clock), Threads(clock), Pool(clock, "amends-supervisors"))
 
 
 def _specs(services: Iterable[type[Service] | ServiceSpec]) -> dict[str, ServiceSpec]:

@@ -1,8 +1,8 @@
 """The tree: the actors of one open system, in the order in which they start.
 
 Dead letters, timers, journal, services, coordinator (which keeps the saga instances); when one
-of them has to restart, those after it do too, since they built on what it said. Which runtimes,
-store and transport they get is `system`'s business.
+of them has to restart, those after it do too, since they built on what it said. The ground they
+stand on (runtimes, storage, transport) is chosen by `system`.
 """
 
 from collections import deque
@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from amends.actors import database
+import apsw
+
 from amends.actors.callers import Callers, Unheard
 from amends.actors.coordinator import Coordinator
 from amends.actors.journal.journal import Journal
@@ -21,6 +21,7 @@ from amends.actors.journal.messages import Count
 from amends.actors.journal.store import Store
 from amends.actors.saga import Plans, Surroundings
 from amends.actors.service import ServiceHome, ServiceSpec
+from amends.actors.storage.port import Storage
 from amends.actors.timers import Timers
 from amends.actors.transport.port import Transport
 from amends.protocol.errors import SystemStopped
@@ -62,6 +63,20 @@ class Runtimes:
 
 
 @dataclass(frozen=True, slots=True)
+class Ground:
+    """What a tree stands on: all that is time, chance, disk or network to it.
+
+    Attributes:
+        new_future: makes the futures that callers outside wait on.
+    """
+
+    runtimes: Runtimes
+    storage: Storage
+    connect: Connect
+    new_future: Callable[[], "Future[Any]"] = Future
+
+
+@dataclass(frozen=True, slots=True)
 class Plot:
     """What a tree is planted with.
 
@@ -69,7 +84,6 @@ class Plot:
         retention_s: how long ended instances and a service's memory of a step are kept, in seconds.
     """
 
-    folder: Path
     specs: Mapping[str, ServiceSpec]
     plans: Plans
     max_open: int
@@ -84,10 +98,12 @@ class Plot:
 class Tree:
     """The actors of one open system."""
 
-    def __init__(self, plot: Plot, runtimes: Runtimes, connect: Connect) -> None:
+    def __init__(self, plot: Plot, ground: Ground) -> None:
         self._plot = plot
-        self._runtimes = runtimes
+        self._storage = ground.storage
+        self._runtimes = runtimes = ground.runtimes
         self.clock = runtimes.many.clock
+        self.new_future = ground.new_future
         self.counters = Counters()
         self.dead_letters: deque[DeadLetter] = deque(maxlen=KEPT)
         self.sagas: dict[SagaId, Mailbox] = {}
@@ -100,7 +116,7 @@ class Tree:
         self.coordinator = self._mailbox("coordinator", runtimes.many)
         self._services = {name: self._mailbox(name, runtimes.waiting) for name in plot.specs}
         self._root = Mailbox("root", runtimes.watching, keeper=self)
-        self._transport = connect(self._services, self.sagas, self._timers, self.clock)
+        self._transport = ground.connect(self._services, self.sagas, self._timers, self.clock)
 
     name = "system"
 
@@ -108,15 +124,20 @@ class Tree:
         """As the root's keeper: it failed, so nothing here runs any more."""
         if isinstance(message, Failed):
             self.gave_up = message.error
-            self._give_up(SystemStopped(f"{self._plot.folder}: its supervisors gave up: {message.error}"))
+            self._give_up(SystemStopped(f"{self._storage.name}: its supervisors gave up: {message.error}"))
 
     def check_databases(self) -> None:
         """StorageError if a service's database can't be opened, before any actor tries."""
         for name, spec in self._plot.specs.items():
-            database.open_database(self._path(name), database.SERVICE_ID, spec.service.scripts()).close()
+            self._storage.open_service(name, spec.service.scripts()).close()
 
-    def start(self, open_store: Callable[[], Store]) -> None:
-        """Start the tree from its root."""
+    def start(self, store: Store) -> None:
+        """Start the tree from its root, on a journal that is open already."""
+        stores = iter((store,))
+
+        def open_store() -> Store:
+            return next(stores, None) or self._storage.open_store()
+
         services = [self._child(name, spec) for name, spec in self._plot.specs.items()]
         children = [
             ChildSpec(self._dead, lambda: DeadLetters(self.dead_letters, self.counters)),
@@ -146,7 +167,7 @@ class Tree:
 
     def stop(self, timeout_s: float) -> None:
         """Write down what waits to be, end every turn, let go of every file."""
-        written: Future[Any] = Future()
+        written = self.new_future()
         if not self.gave_up:
             self._journal.tell(Count(written))
             # A journal that hangs keeps what it has on disk; the rest is sent again at the next start.
@@ -155,6 +176,10 @@ class Tree:
         runtimes: tuple[Runtime, ...] = (self._runtimes.watching, self._runtimes.many, self._runtimes.waiting)
         for runtime in runtimes:
             runtime.stop(timeout_s)
+        self.abandon(SystemStopped(f"{self._storage.name}: the system was stopped; its open instances go on later"))
+
+    def abandon(self, error: SystemStopped) -> None:
+        """End every actor as it is, in a turn or not, and tell `error` to all who wait."""
         for mailbox in (
             self._root,
             self.coordinator,
@@ -164,7 +189,7 @@ class Tree:
         ):
             if mailbox.actor is not None:
                 mailbox.actor.retire()
-        self._give_up(SystemStopped(f"{self._plot.folder}: the system was stopped; its open instances go on later"))
+        self._give_up(error)
 
     def _give_up(self, error: SystemStopped) -> None:
         self.callers.give_up(error)
@@ -178,7 +203,10 @@ class Tree:
         return mailbox
 
     def _child(self, name: str, spec: ServiceSpec) -> ChildSpec:
-        home = ServiceHome(self._path(name), self._transport, self._plot.retention_s)
+        def open_database() -> apsw.Connection:
+            return self._storage.open_service(name, spec.service.scripts())
+
+        home = ServiceHome(open_database, self._transport, self._plot.retention_s)
 
         def make() -> Actor:
             service = spec.make()
@@ -186,9 +214,6 @@ class Tree:
             return service
 
         return ChildSpec(self._services[name], make, turn_limit_s=spec.service.handler_timeout_s)
-
-    def _path(self, service: str) -> Path:
-        return self._plot.folder / f"{service}.db"
 
     def _make_coordinator(self) -> Actor:
         return Coordinator(

@@ -325,5 +325,6 @@ def _on_unbuildable(draft: _Draft, step: str, reason: str) -> None:
 
 def _command(draft: _Draft, planned: PlannedStep) -> object:
     plan, state = draft.plan, draft.state
-    raw = {n: p.result for n in planned.visible if (p := state.steps[n]).result is not None}
+    # In the plan's order: what a method makes of it has to be the same in every process.
+    raw = {n: p.result for n, p in state.steps.items() if n in planned.visible and p.result is not None}
     return planned.build(plan.saga(), state.input, Results(f"saga {plan.name!r}: step {planned.name!r}", raw))

@@ -60,7 +60,7 @@ class Supervisor(Actor):
         self._own: dict[str, RestartWindow] = {}
         self._due_s: dict[str, float] = {}
         self._ended: set[str] = set()
-        self._missing: set[str] = set()
+        self._missing: list[str] = []
 
     def on_start(self) -> None:
         for spec in self._specs.values():
@@ -160,8 +160,8 @@ class Supervisor(Actor):
         for mailbox in (mailbox for runtime in self._others for mailbox in runtime.in_turn()):
             self._look_at(mailbox, TURN_LIMIT_S, now_s)
         # A reader that has just failed is missing until its report is read; one missing twice said nothing.
-        missing = {spec.name for spec in watched if spec.mailbox.actor is None}
-        for name in missing & self._missing:
+        missing = [spec.name for spec in watched if spec.mailbox.actor is None]
+        for name in [name for name in missing if name in self._missing]:
             incarnation = self._specs[name].mailbox.incarnation
             self._on_failed(Failed(name, incarnation, "it was gone without a report", ""))
         self._missing = missing

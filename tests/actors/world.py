@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from amends.actors.database import SERVICE_ID, open_database
 from amends.actors.journal.journal import Journal
 from amends.actors.journal.store import Store
 from amends.actors.service import Service, ServiceHome, ServiceSpec
@@ -133,7 +134,7 @@ class ServiceUnderTest:
         self.saga, self.dead, self.keeper = Probe("saga"), Probe("dead"), Probe("keeper")
         self.mailbox = Mailbox(spec.service.name, self.runtime, keeper=self.keeper, dead=self.dead)
         transport = InProcess({spec.service.name: self.mailbox}, {SAGA: self.saga})
-        home = ServiceHome(path, transport, retention_s)
+        home = ServiceHome(lambda: open_database(path, SERVICE_ID, spec.service.scripts()), transport, retention_s)
 
         def make() -> Actor:
             service = spec.make()

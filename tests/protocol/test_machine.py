@@ -63,6 +63,28 @@ def test_a_step_is_sent_once_those_it_needs_are_done() -> None:
     assert one.sent == ["do b"]
 
 
+def one_of_nine(self: Saga, value: int, done: Results) -> Act:
+    """The method of all steps but the last."""
+    return Act("one")
+
+
+class Nine(Saga, name="nine"):
+    """Eight results, and a step that makes its command of them as they come."""
+
+    input: int
+    a, b, c, d, e, f, g, h = (step(to="north")(one_of_nine) for _ in range(8))
+
+    @step(to="north", after=[a, b, c, d, e, f, g, h])
+    def last(self, value: int, done: Results) -> Act:
+        return Act(" ".join(done))
+
+
+def test_results_come_in_the_order_of_the_plan() -> None:
+    """A method that goes through them makes the same command in every process, whatever it hashes strings with."""
+    [send] = Driven(Nine).done(*"abcdefgh").sends
+    assert send.command == Act("a b c d e f g h")
+
+
 def test_independent_steps_are_sent_together() -> None:
     """Between left and right is no arrow, so neither waits for the other."""
     assert Driven(Diamond).done("top").sends[0].step == "left"

@@ -1,0 +1,1 @@
+"""Where a system keeps what must outlive its process: the port's adapters."""

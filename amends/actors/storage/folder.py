@@ -1,0 +1,24 @@
+"""A folder of SQLite files: `journal.db`, and a `<service>.db` for each service."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import apsw
+
+from amends.actors import database
+from amends.actors.journal.sqlite import SqliteStore
+
+
+class Folder:
+    """Opens the files of one folder, which is made when the journal is first opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+
+    def open_store(self) -> SqliteStore:
+        self._path.mkdir(parents=True, exist_ok=True)
+        return SqliteStore(self._path / "journal.db")
+
+    def open_service(self, service: str, scripts: Mapping[str, Sequence[str]]) -> apsw.Connection:
+        return database.open_database(self._path / f"{service}.db", database.SERVICE_ID, scripts)
