@@ -56,6 +56,18 @@ class Handle:
         """Undo the instance if it is not decided yet. ACCEPTED is a promise: it ends compensated."""
         return self._cancel(self.accepted(timeout_s)).result(timeout_s)
 
+    @property
+    def was_accepted(self) -> bool:
+        """Whether the start is known to be on disk."""
+        return self._accepted.done() and self._accepted.exception() is None
+
+    def on_answer(
+        self, accepted: "Callable[[Future[SagaId]], Any]", outcome: "Callable[[Future[Outcome]], Any]"
+    ) -> None:
+        """Call back with each of the two futures, in a thread of the system's: be quick."""
+        self._accepted.add_done_callback(accepted)
+        self._outcome.add_done_callback(outcome)
+
     def add_done_callback(self, callback: "Callable[[Future[Outcome]], Any]") -> None:
         """Call back with the outcome's future, in a thread of the system's: be quick."""
         self._outcome.add_done_callback(callback)

@@ -87,6 +87,7 @@ class Actor(pykka.Actor):
         incarnation: which reader of its mailbox it is, from 1.
         begun: whether it has had a turn.
         wakes_at_s: a turn is wanted at this monotonic time even without a message; None is never.
+        failure: the error's class and its frames, once a turn has failed.
     """
 
     turn_budget: ClassVar[int] = 100
@@ -107,7 +108,7 @@ class Actor(pykka.Actor):
         self.actor_urn = f"urn:amends:{mailbox.name}"
         self._outbox: list[tuple[Address, object]] = []
         self.begun = False
-        self._failure: tuple[str, str] | None = None
+        self.failure: tuple[str, str] | None = None
 
     @property
     def actor_ref(self) -> "pykka.ActorRef[Any]":
@@ -170,8 +171,8 @@ class Actor(pykka.Actor):
         if not mailbox.close_turn(self):
             self._clean_up(self.came_back)
             return False  # another incarnation has the letters
-        if self._failure is not None:
-            self._fail(*self._failure)
+        if self.failure is not None:
+            self._fail(*self.failure)
             return True
         mailbox.settled()
         self._send()
@@ -281,7 +282,7 @@ class Actor(pykka.Actor):
     ) -> None:
         """Pykka's own would log the error with its text, which may quote a message."""
         name = exception_type.__name__ if exception_type is not None else "an unknown error"
-        self._failure = (name, frames(traceback))
+        self.failure = (name, frames(traceback))
         self._unregister()
         self.actor_stopped.set()
 

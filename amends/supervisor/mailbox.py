@@ -144,6 +144,17 @@ class Mailbox:
     def __repr__(self) -> str:
         return f"Mailbox({self.name!r})"
 
+    @property
+    def letters(self) -> tuple[Letter, ...]:
+        """What waits to be read, the next one first."""
+        return tuple(self._letters)
+
+    @property
+    def in_hand(self) -> object | None:
+        """The message the reader is busy with."""
+        place = self._in_hand
+        return None if place is None else self._taken[place].message
+
     # Writing.
 
     def tell(self, message: object) -> None:
