@@ -37,8 +37,11 @@ from amends.supervisor.supervisor import Supervisor
 from amends.supervisor.telemetry import Counters
 
 _DAY_S: Final = 86_400.0
-_ROOT_WINDOW: Final = RestartWindow(intensity=20, period_s=30.0)
-_SERVICES_WINDOW: Final = RestartWindow(intensity=100, period_s=30.0)
+ROOT_WINDOW: Final = RestartWindow(intensity=20, period_s=30.0)
+"""Restarts among all children of the root before the system gives up."""
+
+SERVICES_WINDOW: Final = RestartWindow(intensity=100, period_s=30.0)
+"""Restarts among all services before they are the root's business."""
 
 OWN_NAMES: Final = ("root", "services", "dead-letters", "timers", "journal", "coordinator")
 """The names of the actors every system has; no service may have one of them."""
@@ -148,7 +151,7 @@ class Tree:
                 lambda: Supervisor(
                     services,
                     strategy=Strategy.ONE_FOR_ONE,
-                    window=_SERVICES_WINDOW,
+                    window=SERVICES_WINDOW,
                     counters=self.counters,
                 ),
             ),
@@ -159,7 +162,7 @@ class Tree:
             lambda: Supervisor(
                 children,
                 strategy=Strategy.REST_FOR_ONE,
-                window=_ROOT_WINDOW,
+                window=ROOT_WINDOW,
                 counters=self.counters,
                 others=(self._runtimes.many,),
             ),

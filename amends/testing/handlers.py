@@ -111,7 +111,8 @@ class Stage:
     def _staged(self, service: Service, handler: Handler) -> Handler:
         run = self._outside(handler) if handler.outside else self._in_turn(handler, handler.run, "do")
         undo = None if handler.undo is None else self._in_turn(handler, handler.undo, "undo")
-        return replace(handler, run=run, undo=undo)
+        verify = None if handler.verify is None else self._verifying(handler, handler.verify)
+        return replace(handler, run=run, undo=undo, verify=verify)
 
     def _in_turn(self, handler: Handler, method: Callable[..., Any], kind: str) -> Callable[..., Any]:
         name, command = method.__name__, handler.command.__name__
@@ -135,13 +136,24 @@ class Stage:
         name, command = handler.run.__name__, handler.command.__name__
 
         def call(service: Service, asked: object, key: IdempotencyKey) -> Any:
-            possible = _OUTSIDE if self._may_refuse(key.saga_id, key.step) else _OUTSIDE[1:]
+            # Whoever has done it says so again for the same key.
+            done = self._world.was_done_outside(key.saga_id, key.step)
+            possible = _OUTSIDE[1:] if done or not self._may_refuse(key.saga_id, key.step) else _OUTSIDE
             fate, reason = self._fate(service.name, name, key.saga_id, command, possible, "do")
             self._before(fate, reason, service)
             answer = _answer(fate, reason) or handler.run(service, asked, key)
             if isinstance(answer, Done):
                 self._world.did_outside(self._effect(service, name, key))
             self._after(fate)
+            return answer
+
+        return call
+
+    def _verifying(self, handler: Handler, verify: Callable[..., Any]) -> Callable[..., Any]:
+        def call(service: Service, asked: object, key: IdempotencyKey) -> Any:
+            answer = verify(service, asked, key)
+            if isinstance(answer, Done):
+                self._world.did_outside(self._effect(service, handler.run.__name__, key))
             return answer
 
         return call

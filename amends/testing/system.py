@@ -82,7 +82,7 @@ class SimulatedSystem(System):
         specs = self._plot.specs
         self._said = {name: SimulatedService(name, tuple(spec.service.handlers)) for name, spec in specs.items()}
         self._plot = replace(self._plot, specs={name: self._staged(spec) for name, spec in specs.items()})
-        self.world = World(schedule or Schedule(), self._plans)
+        self.world = World(schedule or Schedule(), self._plans, specs)
         self.world.watch(checkers)
         self._storage = self._disk = VirtualDisk(self.world, Folder(folder) if folder else MemoryDisk())
         self._network = Network(self.world)

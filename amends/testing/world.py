@@ -5,7 +5,7 @@ an error raised inside an actor would only restart it, and raised by whoever run
 Of each instance the world knows what is on disk, and nothing else.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,11 +75,12 @@ class World:
         problem: the first thing a checker did not like.
     """
 
-    def __init__(self, schedule: Schedule, plans: Mapping[tuple[str, int], Plan]) -> None:
+    def __init__(self, schedule: Schedule, plans: Mapping[tuple[str, int], Plan], services: Collection[str]) -> None:
         self.agenda = Agenda()
         self.clock = VirtualClock(self.agenda)
         self.fates = Fates(schedule)
         self.plans = plans
+        self.services = services
         self.facts: list[Fact] = []
         self.instances: dict[SagaId, Known] = {}
         self.problem: AssertionError | None = None
@@ -135,10 +136,13 @@ class World:
 
     def did_outside(self, effect: Effect) -> None:
         """A call outside has done its work; doing it again with the same key does nothing to the world outside."""
-        key = (effect.saga_id, effect.step)
-        if key not in self._outside:
-            self._outside.add(key)
+        if not self.was_done_outside(effect.saga_id, effect.step):
+            self._outside.add((effect.saga_id, effect.step))
             self.see(effect)
+
+    def was_done_outside(self, saga_id: SagaId, step: str) -> bool:
+        """Whether a call outside has done that step's work."""
+        return (saga_id, step) in self._outside
 
     # Instances.
 

@@ -1,0 +1,122 @@
+"""Checkers of what callers and operators were told, and of what keeps actors alive."""
+
+from collections import deque
+
+from amends.actors.coordinator import INTENSITY, PERIOD_S
+from amends.actors.tree import OWN_NAMES, ROOT_WINDOW, SERVICES_WINDOW
+from amends.protocol.events import CancelAnswer
+from amends.protocol.messages import SagaId
+from amends.protocol.records import BACK, Intervened
+from amends.protocol.state import Compensated, Completed, Outcome, outcome
+from amends.supervisor.intensity import RestartWindow
+from amends.testing.checkers.base import Checker
+from amends.testing.facts import Died, Spawned, Told
+from amends.testing.world import World
+
+
+class ToldWhenDurable(Checker):
+    """Nobody is told what a crash could take back."""
+
+    def told(self, fact: Told) -> None:
+        value = fact.value
+        if fact.saga_id is None or isinstance(value, BaseException):
+            return
+        known = self.world.instances.get(fact.saga_id)
+        assert known is not None, f"told when durable: {fact}, and no Started on disk"
+        state = known.state
+        assert state is not None
+        if isinstance(value, Completed | Compensated):
+            assert state.ended is not None, f"told when durable: {fact}, and no end on disk"
+            assert outcome(known.plan, state) == value, f"told when durable: {fact}, on disk {state.ended}"
+        elif value is CancelAnswer.ACCEPTED:
+            assert state.direction is BACK, f"told when durable: {fact}, and on disk it is {state.direction or 'open'}"
+        elif value is None:
+            taken = [r for r in known.records if isinstance(r, Intervened)]
+            assert taken, f"told when durable: {fact}, and nothing of it on disk"
+
+
+class ToldStaysTrue(Checker):
+    """An outcome and an accepted cancel outlive every crash, and all callers of a key are told the same."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._outcomes: dict[SagaId, Outcome] = {}
+        self._cancelled: set[SagaId] = set()
+
+    def told(self, fact: Told) -> None:
+        if fact.saga_id is None:
+            return
+        if isinstance(fact.value, Completed | Compensated):
+            first = self._outcomes.setdefault(fact.saga_id, fact.value)
+            assert first == fact.value, f"told stays true: {fact}, after {first}"
+        elif fact.value is CancelAnswer.ACCEPTED:
+            self._cancelled.add(fact.saga_id)
+
+    def at_rest(self) -> None:
+        for saga_id, known in self.world.instances.items():
+            if known.state is None or known.state.ended is None:
+                continue
+            now = outcome(known.plan, known.state)
+            told = self._outcomes.get(saga_id, now)
+            assert told == now, f"told stays true: {known.who} was told {told}, on disk is {now}"
+            assert saga_id not in self._cancelled or isinstance(now, Compensated), (
+                f"told stays true: the cancel of {known.who} was accepted, and it is {now}"
+            )
+
+
+class NothingAcceptedIsLost(Checker):
+    """Every instance that is on disk ends, unless a person has to look at it; the same key is the same instance."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._accepted: dict[SagaId, str] = {}
+
+    def told(self, fact: Told) -> None:
+        if fact.what == "accepted" and fact.saga_id is not None:
+            self._accepted[fact.saga_id] = fact.who
+
+    def at_rest(self) -> None:
+        for saga_id, who in self._accepted.items():
+            assert saga_id in self.world.instances, f"nothing accepted is lost: {who}"
+        keys = [(k.plan.name, k.state.key) for k in self.world.instances.values() if k.state is not None]
+        assert len(keys) == len(set(keys)), "nothing accepted is lost: two instances have one key"
+        for known in self.world.instances.values():
+            assert known.state is not None
+            ended = known.state.ended is not None
+            assert ended or known.rests, f"everything ends: {known.who} is open, and nothing moves any more"
+
+
+class RestartIntensity(Checker):
+    """No actor is restarted more often than its keeper allows; what is beyond that is given up, or tried slowly."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._restarts: dict[str, deque[float]] = {}
+
+    def died(self, fact: Died) -> None:
+        self._restarts.clear()
+
+    def spawned(self, fact: Spawned) -> None:
+        if fact.incarnation == 1:
+            return
+        window = self._window(fact.name)
+        restarts = self._restarts.setdefault(fact.name, deque())
+        restarts.append(fact.at_s)
+        while fact.at_s - restarts[0] > window.period_s:
+            restarts.popleft()
+        assert len(restarts) <= window.intensity, (
+            f"restart intensity: {fact.name} for the {len(restarts)}th time in {window.period_s} s, "
+            f"allowed are {window.intensity}"
+        )
+
+    def _window(self, name: str) -> RestartWindow:
+        if name in OWN_NAMES:
+            return ROOT_WINDOW
+        if name in self.world.services:
+            # Its own supervisor restarts it, and is itself restarted with what it keeps.
+            both = SERVICES_WINDOW.intensity + ROOT_WINDOW.intensity
+            return RestartWindow(both, SERVICES_WINDOW.period_s)
+        return RestartWindow(INTENSITY, PERIOD_S)
+
+
+ALL = (ToldWhenDurable, ToldStaysTrue, NothingAcceptedIsLost, RestartIntensity)
