@@ -6,8 +6,10 @@ the test itself. Whoever waits for something lets the world go on until it is th
 seen is in `trace`, and checkers look at all of it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +45,20 @@ _LINES: Final = 60
 
 _DOWN_S: Final = 1.0
 """How long a process that died by fate stays down, in virtual seconds."""
+
+
+_observers: "ContextVar[list[SimulatedSystem] | None]" = ContextVar("amends_simulated", default=None)
+
+
+@contextmanager
+def observed() -> "Iterator[list[SimulatedSystem]]":
+    """The list of all simulated systems made inside, in order, those of a history that failed included."""
+    made: list[SimulatedSystem] = []
+    token = _observers.set(made)
+    try:
+        yield made
+    finally:
+        _observers.reset(token)
 
 
 class Stalled(AmendsError):  # noqa: N818 - reads as the fact it reports
@@ -86,12 +102,14 @@ class SimulatedSystem(System):
         self.world.watch(checkers)
         self._storage = self._disk = VirtualDisk(self.world, Folder(folder) if folder else MemoryDisk())
         self._network = Network(self.world)
-        self._life: Life | None = None
+        made = _observers.get()
+        if made is not None:
+            made.append(self)
 
     # Life.
 
     def open(self) -> Self:
-        self._life = self._disk.life = Life(self.world, self.run_until, self._turn_over)
+        self._disk.life = Life(self.world, self.run_until, self._turn_over)
         super().open()
         self._network.connect(self._running.mailboxes, self._running.sagas)
         return self
@@ -272,8 +290,11 @@ class SimulatedSystem(System):
     def _is_quiet(self) -> bool:
         if self.world.agenda.busy:
             return False
-        tree, known = self._tree, self.world.instances
-        return tree is None or not (tree.callers.starting or any(not known[i].rests for i in tree.sagas))
+        # Asked of what is on disk: while actors restart, nobody in the process may know of an open instance.
+        tree = self._tree
+        return tree is None or not (
+            tree.callers.starting or any(known.moves for known in self.world.instances.values())
+        )
 
     def _raise_problem(self) -> None:
         problem = self.world.problem

@@ -59,6 +59,11 @@ class Known:
     state: State | None = None
 
     @property
+    def moves(self) -> bool:
+        """Whether it has not ended, and something is to come."""
+        return self.state is not None and self.state.ended is None and not self.rests
+
+    @property
     def rests(self) -> bool:
         """Whether only a person, or a slow retry, can bring it on: all that is under way is stuck."""
         if self.state is None or not self.state.stuck:
