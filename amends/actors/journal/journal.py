@@ -80,6 +80,11 @@ class Journal(Actor):
     def on_stop(self) -> None:
         self._store.close()
 
+    @property
+    def unwritten(self) -> bool:
+        """Whether records wait to be written."""
+        return bool(self._pending)
+
     def on_receive(self, message: object) -> None:
         match message:
             case Append():
@@ -100,9 +105,7 @@ class Journal(Actor):
         for opening, saga_id in self._known:
             self._answer_known(opening, SagaId(saga_id))
         self._known.clear()
-        for read in self._reads:
-            self._answer_read(read)
-        self._reads.clear()
+        self._answer_reads()
         if now_s >= self._prune_due_s:
             self._prune_due_s = now_s + self._prune()
         self.wakes_at_s = self._next_turn_s(now_s)
@@ -240,6 +243,19 @@ class Journal(Actor):
 
     # Reading.
 
+    def _answer_reads(self) -> None:
+        """Answer what can be. An instance with records that are not on disk is told nothing until they are.
+
+        Whoever reads a decision back takes it for durable and acts on it.
+        """
+        unwritten = {record.saga_id for record in self._pending.records}
+        reads, self._reads = self._reads, []
+        for read in reads:
+            if isinstance(read, ReadBack) and read.saga_id in unwritten:
+                self._reads.append(read)
+            else:
+                self._answer_read(read)
+
     def _answer_read(self, read: ReadBack | ListOpen | Count) -> None:
         match read:
             case ReadBack(saga_id=saga_id, reply_to=reply_to):
@@ -254,11 +270,9 @@ class Journal(Actor):
                 self.answer(future, self._store.counts())
 
     def _history(self, saga_id: SagaId) -> tuple[tuple[Record, ...], str]:
-        """The records of an instance, those not yet written included; or why they can't be trusted."""
+        """The records of an instance that are on disk; or why they can't be trusted."""
         try:
             stored = self._store.history(saga_id)
-            known = {s.seq for s in stored}
-            stored += [s for s in self._pending.records if s.saga_id == saga_id and s.seq not in known]
             verify(saga_id, stored)
             return tuple(codec.decode_record(saga_id, s.seq, s.schema, s.body.encode()) for s in stored), ""
         except RecordCorrupt as error:

@@ -234,11 +234,17 @@ def test_full_disk_is_looked_at_now_and_then(journal: JournalUnderTest, store: S
 
 
 def test_full_disk_and_reading(journal: JournalUnderTest, store: SpyStore) -> None:
-    """What waits to be written is part of a history that is read meanwhile."""
-    journal.tell(open_one(journal, "a"))
+    """A history is told once all of it is on disk: whoever reads a decision acts on it."""
+    journal.tell(open_one(journal, "a"), open_one(journal, "b"))
     store.full = True
-    (history,) = journal.tell(append(journal, 1, DONE, forced=True), ReadBack(A, journal.asker))
-    assert history.records == (start("a"), DONE)
+    back = Decided(Direction.BACK, "one", "no")
+    reading = ReadBack(A, journal.asker), ReadBack(B, journal.asker)
+    (other,) = journal.tell(append(journal, 1, back, forced=True), *reading)
+    assert (other.saga_id, len(other.records)) == (B, 1)
+    store.full = False
+    journal.runtime.advance(RETRY_S)
+    (history,) = journal.asker.take()
+    assert (history.saga_id, history.records[-1]) == (A, back)
 
 
 def test_full_disk_at_the_time_of_pruning(journal: JournalUnderTest, store: SpyStore) -> None:
