@@ -18,7 +18,7 @@ from amends.actors.transport.port import Transport
 from amends.protocol import codec
 from amends.protocol.errors import AmendsError
 from amends.protocol.events import CancelAsked, Decision, Event, Intervention, Recovered, Replied, Send, Wake
-from amends.protocol.machine import decide
+from amends.protocol.machine import decide, still_wanted
 from amends.protocol.messages import Do, Message, Reply, Resolve, SagaId, Undo
 from amends.protocol.records import (
     FORCED,
@@ -190,7 +190,9 @@ class SagaActor(Actor):
     def settle(self) -> None:
         if self._state is None:
             return
-        sends, self._sends = self._sends, []
+        # One turn may time out of an attempt and get its answer: what was to be sent in between is sent to nobody.
+        sends = [send for send in self._sends if still_wanted(self._state, send)]
+        self._sends.clear()
         deliveries = [d for send in sends for d in self._around.transport.to_service(self._message(send))]
         records = self._due_records(gated=bool(deliveries and self._gate))
         forced = any(isinstance(record, FORCED) for record in records)
@@ -208,9 +210,11 @@ class SagaActor(Actor):
     def _due_records(self, *, gated: bool) -> tuple[Record, ...]:
         """What is to be appended now.
 
-        A mere result waits for company: whether this actor or the journal loses it in a crash, the fence has it.
+        A mere result waits for company: whether this actor or the journal loses it in a crash, the fence has it. But
+        whoever looks after a stuck instance should see it.
         """
-        if not gated and not self._promises and all(type(record) in _WAITS for record in self._records):
+        awaited = gated or self._promises or self._is_stuck
+        if not awaited and all(type(record) in _WAITS for record in self._records):
             return ()
         records, self._records = tuple(self._records), []
         return records

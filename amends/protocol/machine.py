@@ -112,6 +112,12 @@ def decide(plan: Plan, state: State, event: Event, at: float, chance: float) -> 
     return _decision(draft, state.steps, answer)
 
 
+def still_wanted(state: State, send: Send) -> bool:
+    """Whether a message that was to leave is still asked for, now that more has happened."""
+    progress = state.steps[send.step]
+    return state.ended is None and _phase(state, progress) == send.phase and progress.attempt == send.attempt
+
+
 class _Draft:
     """A decision in the making: records added so far, and the state after them."""
 
@@ -130,13 +136,14 @@ class _Draft:
 
     def awaits(self, step: str, phase: str, attempt: int) -> bool:
         progress = self.state.steps[step]
-        return self.phase(progress) == phase and progress.attempt == attempt
+        return _phase(self.state, progress) == phase and progress.attempt == attempt
 
-    def phase(self, progress: Progress) -> str | None:
-        """What is being asked for a step. Once the instance goes back, nothing but its undo."""
-        if self.state.direction is BACK and progress.status is not UNDOING:
-            return None
-        return PHASE.get(progress.status)
+
+def _phase(state: State, progress: Progress) -> str | None:
+    """What is being asked for a step. Once the instance goes back, nothing but its undo."""
+    if state.direction is BACK and progress.status is not UNDOING:
+        return None
+    return PHASE.get(progress.status)
 
 
 def _on_reply(draft: _Draft, reply: Reply) -> None:
@@ -288,7 +295,7 @@ def _decision(
         again = name in draft.resend
         if progress is before.get(name) and not again:
             continue
-        phase = draft.phase(progress)
+        phase = _phase(draft.state, progress)
         if phase is None:
             continue
         if phase == "do" and name in draft.unbuildable:
