@@ -28,6 +28,7 @@ usage: python3 run.py COMMAND [ARGUMENT...]
   lint    ruff; arguments go to it
   types   mypy; arguments go to it
   bench   the benchmarks; arguments go to them
+  soak    simulated histories and real trouble for as long as you like; arguments go to it
   check   lint, types and test, up to the first that fails; arguments go to pytest
 """
 
@@ -42,6 +43,7 @@ COMMANDS = {
     "lint": (LINT,),
     "types": (TYPES,),
     "bench": (("bench",),),
+    "soak": (("tests.soak",),),
     "check": (LINT, TYPES, TEST),
 }
 

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from amends.actors.handle import Handle
+from amends.actors.journal.journal import Journal
 from amends.actors.service import Service, ServiceSpec
 from amends.actors.storage.folder import Folder
 from amends.actors.system import RETENTION_S, System
@@ -115,9 +116,10 @@ class SimulatedSystem(System):
         return self
 
     def stop(self, timeout_s: float = 10.0) -> None:
-        super().stop(timeout_s)
-        self._network.disconnect()
-        self._raise_problem()
+        if self._tree is not None:
+            super().stop(timeout_s)
+            self._network.disconnect()
+            self._raise_problem()
 
     def crash(self) -> None:
         """The process dies; what was not committed is lost, and whoever waits is told SystemStopped."""
@@ -292,9 +294,15 @@ class SimulatedSystem(System):
             return False
         # Asked of what is on disk: while actors restart, nobody in the process may know of an open instance.
         tree = self._tree
-        return tree is None or not (
-            tree.callers.starting or any(known.moves for known in self.world.instances.values())
-        )
+        if tree is None:
+            return True
+        # Letters wait without a turn to come where an actor is being restarted.
+        if tree.callers.starting or any(len(mailbox) for mailbox in tree.mailboxes.values()):
+            return False
+        journal = tree.mailboxes["journal"].actor
+        if isinstance(journal, Journal) and journal.unwritten:
+            return False
+        return not any(known.moves for known in self.world.instances.values())
 
     def _raise_problem(self) -> None:
         problem = self.world.problem

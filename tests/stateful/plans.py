@@ -3,16 +3,18 @@
 A `PlanSpec` is a plain value, so that a failing example prints the plan it ran.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from types import new_class
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from hypothesis import strategies as st
 
 from amends.protocol.retry import Retry
 from amends.protocol.saga import Kind, Plan, Results, Saga, Step, pivot, retriable, step
+
+T = TypeVar("T")
 
 SERVICES = ("north", "south")
 SLOW_S = 60.0
@@ -104,8 +106,13 @@ SHAPES = {"chain": CHAIN, "diamond": DIAMOND, "wide": WIDE, "tail": TAIL, "bare"
 """Hand-made plans for the tests that try every point of a run."""
 
 
-@st.composite
-def plans(draw: st.DrawFn, *, flawless: bool = False) -> PlanSpec:
+class Pick(Protocol):
+    """Chooses one of several: Hypothesis, or a seed."""
+
+    def __call__(self, options: Sequence[T], /) -> T: ...
+
+
+def drawn_spec(pick: Pick, *, flawless: bool = False) -> PlanSpec:
     """Sequences, diamonds, wide and deep ones, with and without a pivot and a retriable tail."""
     names: list[str] = []
     steps: list[StepSpec] = []
@@ -116,28 +123,25 @@ def plans(draw: st.DrawFn, *, flawless: bool = False) -> PlanSpec:
         elif shape == "wide":
             needs = ()
         else:
-            needs = tuple(earlier for earlier in may_need if draw(st.booleans()))
-        trouble = "none" if flawless else draw(st.sampled_from(["none"] * 7 + ["refuses", "raises"]))
-        steps.append(
-            StepSpec(
-                name,
-                kind,
-                needs,
-                draw(st.sampled_from(SERVICES)),
-                draw(st.integers(1, 3)),
-                trouble == "refuses",
-                trouble == "raises",
-            )
-        )
+            needs = tuple(earlier for earlier in may_need if pick((False, True)))
+        trouble = "none" if flawless else pick(("none",) * 7 + ("refuses", "raises"))
+        service, attempts = pick(SERVICES), pick((1, 2, 3))
+        steps.append(StepSpec(name, kind, needs, service, attempts, trouble == "refuses", trouble == "raises"))
         names.append(name)
 
-    for number in range(draw(st.integers(0, 5))):
-        if number == 0:
-            shape = draw(st.sampled_from(["sequence", "wide", "graph"]))
+    shape = ""
+    for number in range(pick(range(6))):
+        shape = shape or pick(("sequence", "wide", "graph"))
         add(f"c{number}", C, list(names), shape)
-    if draw(st.booleans()) or (not names and draw(st.booleans())):
+    if pick((False, True)) or (not names and pick((False, True))):
         add("p", P, [], "wide")
-    for number in range(draw(st.integers(0 if names else 1, 3))):
-        add(f"r{number}", R, names[:], draw(st.sampled_from(["sequence", "wide", "graph"])))
-    deadline_s = None if flawless else draw(st.sampled_from([None, None, 1.0, 5.0]))
-    return PlanSpec(tuple(steps), deadline_s, draw(st.sampled_from([0.0, 0.5, 0.99])))
+    for number in range(pick(range(0 if names else 1, 4))):
+        add(f"r{number}", R, names[:], pick(("sequence", "wide", "graph")))
+    deadline_s = None if flawless else pick((None, None, 1.0, 5.0))
+    return PlanSpec(tuple(steps), deadline_s, pick((0.0, 0.5, 0.99)))
+
+
+@st.composite
+def plans(draw: st.DrawFn, *, flawless: bool = False) -> PlanSpec:
+    """The same, as Hypothesis draws them and makes them smaller."""
+    return drawn_spec(lambda options: draw(st.sampled_from(options)), flawless=flawless)

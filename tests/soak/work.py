@@ -1,0 +1,122 @@
+"""Pieces of work for a soak: each a function of a seed that fits into some seconds, and tells what it did."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+from time import perf_counter
+from typing import Final
+
+from amends.testing import Schedule, SimulatedSystem
+from amends.testing.explore import deviations, failure_of, minimise
+from amends.testing.recording import Recording
+from amends.testing.system import observed
+from tests.soak.coverage import Transition, counted
+from tests.soak.scenarios import random_saga, shapes
+from tests.stateful.histories import plan_of
+
+HISTORIES: Final = 400
+"""Of one piece of random work."""
+
+_SCENARIOS: Final = "tests.soak.scenarios"
+
+
+@dataclass
+class Tally:
+    """What was done.
+
+    Attributes:
+        histories, steps: of simulated work; steps are turns, arrivals and alarms.
+        tries: of real trouble, by kind.
+        fates: how often each was met.
+        failures: what can be run again.
+    """
+
+    histories: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    tries: Counter[str] = field(default_factory=Counter)
+    fates: Counter[str] = field(default_factory=Counter)
+    transitions: Counter[Transition] = field(default_factory=Counter)
+    failures: list[Recording] = field(default_factory=list)
+
+    def add(self, other: "Tally") -> None:
+        """Take over what another piece has done."""
+        self.histories += other.histories
+        self.steps += other.steps
+        self.seconds += other.seconds
+        self.tries += other.tries
+        self.fates += other.fates
+        self.transitions += other.transitions
+        self.failures += other.failures
+
+
+def random_sagas(seed: int) -> Tally:
+    """Histories of sagas of random shape."""
+    random = Random(f"sagas {seed}")
+    return _run(
+        Recording(f"{_SCENARIOS}:saga", _random_schedule(random), random_saga(random)) for _ in range(HISTORIES)
+    )
+
+
+def random_shops(seed: int) -> Tally:
+    """Histories of the shop."""
+    random = Random(f"shops {seed}")
+    return _run(
+        Recording(f"{_SCENARIOS}:shop", _random_schedule(random), {"orders": random.randint(1, 6)})
+        for _ in range(HISTORIES // 8)
+    )
+
+
+def pairs(seed: int) -> Tally:
+    """Every schedule that has one more deviation than a certain one with a single deviation; seeds count through all.
+
+    A seed beyond the last is empty work.
+    """
+    for arguments in shapes():
+        recording = Recording(f"{_SCENARIOS}:saga", Schedule(), arguments)
+        singles = list(deviations(recording.run()))
+        if seed < len(singles):
+            single = singles[seed]
+            further = deviations(recording.run(single), single)
+            return _run(Recording(recording.scenario, schedule, arguments) for schedule in [single, *further])
+        seed -= len(singles)
+    return Tally()
+
+
+def real_trouble(seed: int) -> Tally:
+    """What simulation can't see."""
+    return Tally()
+
+
+def _random_schedule(random: Random) -> Schedule:
+    seed = random.getrandbits(48)
+    return Schedule(seed=seed, faults=plan_of(seed))
+
+
+def _run(recordings: Iterable[Recording]) -> Tally:
+    tally = Tally()
+    began = perf_counter()
+    with counted() as transitions:
+        for recording in recordings:
+            with observed() as systems:
+                failure = failure_of(recording.run, recording.schedule)
+            tally.histories += 1
+            for system in systems:
+                _count(tally, system)
+            if failure is not None:
+                tally.failures.append(_smallest(recording, failure))
+    tally.transitions = transitions
+    tally.seconds = perf_counter() - began
+    return tally
+
+
+def _count(tally: Tally, system: SimulatedSystem) -> None:
+    tally.steps += system.world.agenda.steps
+    tally.fates.update(system.schedule.deviations.values())
+
+
+def _smallest(recording: Recording, failure: BaseException) -> Recording:
+    smallest = minimise(recording.run, recording.schedule)
+    found = "\n".join([str(failure), *getattr(failure, "__notes__", ())])
+    return Recording(recording.scenario, smallest, recording.arguments, found)
