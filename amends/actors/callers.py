@@ -9,7 +9,7 @@ from typing import Any
 
 from amends.actors.saga import Cancel, Intervene
 from amends.protocol.errors import AmendsError, SystemStopped
-from amends.protocol.events import Decision
+from amends.protocol.events import CancelAnswer, Decision
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Started
 from amends.protocol.saga import Plan
@@ -124,6 +124,19 @@ class Callers:
         """Remember it until it is answered."""
         self.asked[asked] = None
         asked.future.add_done_callback(lambda _: self.asked.pop(asked, None))
+
+
+class Over:
+    """The address of messages to an instance that is over: whoever waits for an answer is told so."""
+
+    name = "over"
+
+    def tell(self, message: object) -> None:
+        asked = message.message if isinstance(message, DeadLetter) else None
+        if isinstance(asked, Cancel):
+            Caller(asked.future).tell(CancelAnswer.ALREADY_ENDED)
+        elif isinstance(asked, Intervene):
+            Caller(asked.future).tell("the instance has ended")
 
 
 class Unheard:

@@ -20,6 +20,7 @@ from amends.actors.callers import (
     Callers,
     CoordinatorStatus,
     Drain,
+    Over,
     Starting,
     Submit,
     ToInstance,
@@ -68,6 +69,9 @@ BACKOFF_S: Final = 0.05
 BACKOFF_S_MAX: Final = 2.0
 SLOW_S: Final = 60.0
 """How often an instance that keeps failing is tried again, in seconds."""
+
+
+_OVER: Final = Over()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,8 @@ class Coordinator(Actor):
         self._answered.clear()
         self._told.clear()
         self._asked.clear()
+        # Whatever this turn was about, it may have been the last a drain waits for.
+        self._check_drained()
 
     def let_go(self, *, hung: bool) -> None:
         for mailbox in list(self._sagas.values()):
@@ -341,7 +347,6 @@ class Coordinator(Actor):
         self._windows.pop(ended.saga_id, None)
         self._stuck.pop(ended.saga_id, None)
         self._tell_waiters(ended.saga_id, ended.outcome)
-        self._check_drained()
 
     def _on_stuck(self, stuck: InstanceStuck) -> None:
         if stuck.reasons:
@@ -359,11 +364,10 @@ class Coordinator(Actor):
         if unreadable.corrupt:
             self.tell(self._around.journal, Quarantine(saga_id))
         self._tell_waiters(saga_id, AmendsError(f"instance {saga_id} can't go on: {unreadable.reason}"))
-        self._check_drained()
 
     def _close(self, mailbox: Mailbox) -> None:
-        # Late answers and alarms for an instance that is over matter to nobody.
-        mailbox.dead = None
+        # Late answers and alarms for an instance that is over matter to nobody, but people wait for theirs.
+        mailbox.dead = _OVER
         mailbox.close()
 
     # People.
@@ -389,7 +393,6 @@ class Coordinator(Actor):
     def _on_drain(self, drain: Drain) -> None:
         self._asked.append(drain)
         self._draining.append(drain.future)
-        self._check_drained()
 
     def _on_ask_status(self, ask: AskStatus) -> None:
         self._asked.append(ask)

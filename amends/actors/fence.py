@@ -7,11 +7,13 @@ given that row is `judge`, a pure function; running handlers is `serving`'s busi
 
 from collections.abc import Iterable
 from enum import Enum, auto
-from typing import Final, NamedTuple
+from types import NoneType
+from typing import Any, Final, NamedTuple
 
 import apsw
 
 from amends.protocol import codec
+from amends.protocol.errors import AmendsError
 from amends.protocol.messages import Do, Message, Resolve, SagaId, Undo
 
 SCRIPTS: Final = (
@@ -43,6 +45,13 @@ class Row(NamedTuple):
     answer: str | None
 
 
+class FenceDamaged(AmendsError):  # noqa: N818 - reads as the fact it reports
+    """What is remembered of a saga can't be read, so nothing may be done about it."""
+
+    def __init__(self, saga_id: str) -> None:
+        super().__init__(f"what is remembered of instance {saga_id} is damaged")
+
+
 class Verdict(Enum):
     """What to do about a message."""
 
@@ -58,6 +67,11 @@ class Verdict(Enum):
     OTHER_PAYLOAD = auto()
     EXPIRED = auto()
 
+
+_TOKENS: Final = "select saga_id, step, token from amends_fence where saga_id"
+_ROW: Final = "select state, token, command, payload, answer from amends_fence where saga_id = ? and step = ?"
+_STATES: Final = ("begun", "done", "refused", "undone")
+_TEXT: Final = (str, NoneType)
 
 # Before Python 3.12 a member looked up in its enum costs many times a global, and this one is for every message.
 _RUN = Verdict.RUN
@@ -105,22 +119,40 @@ class Fence:
         # What is known of the turn's sagas: tokens by step; and the whole rows this turn has changed.
         self._tokens: dict[str, dict[str, int]] = {}
         self._changed: dict[tuple[str, str], tuple[Row, float]] = {}
+        self._damaged: set[str] = set()
 
     def load(self, saga_ids: Iterable[SagaId]) -> None:
         """Begin a turn about these sagas, and forget the one before."""
         self._changed.clear()
+        self._damaged.clear()
         self._tokens = {saga_id: {} for saga_id in saga_ids}
-        if len(self._tokens) == 1:
-            # The usual turn of a quiet system, and four times as fast without the list.
-            which, value = "= ?", next(iter(self._tokens))
-        else:
-            which, value = "in (select value from json_each(?))", codec.encode(list(self._tokens)).decode()
-        query = f"select saga_id, step, token from amends_fence where saga_id {which}"
-        for saga_id, step, token in self._db.execute(query, (value,)):
+        try:
+            if len(self._tokens) == 1:
+                # The usual turn of a quiet system, and four times as fast without the list.
+                self._load("= ?", next(iter(self._tokens)))
+            else:
+                self._load("in (select value from json_each(?))", codec.encode(list(self._tokens)).decode())
+        except (UnicodeDecodeError, FenceDamaged):
+            self._load_one_by_one()
+
+    def _load(self, which: str, value: str) -> None:
+        for saga_id, step, token in self._db.execute(f"{_TOKENS} {which}", (value,)):
+            if type(token) is not int:
+                raise FenceDamaged(saga_id)
             self._tokens[saga_id][step] = token
 
+    def _load_one_by_one(self) -> None:
+        """Some row is damaged: find out whose, and let the others go on."""
+        for saga_id in self._tokens:
+            try:
+                self._load("= ?", saga_id)
+            except (UnicodeDecodeError, FenceDamaged):
+                self._damaged.add(saga_id)
+
     def look_up(self, saga_id: SagaId, step: str) -> tuple[Row | None, int]:
-        """The step's row, if there is one, and the newest token seen for its saga (0 if none)."""
+        """The step's row, if there is one, and the newest token seen for its saga (0 if none); or FenceDamaged."""
+        if saga_id in self._damaged:
+            raise FenceDamaged(saga_id)
         tokens = self._tokens[saga_id]
         if not tokens:
             return None, 0
@@ -171,11 +203,16 @@ class Fence:
         return self._db.changes()
 
     def _read(self, saga_id: SagaId, step: str) -> Row | None:
-        row = self._db.execute(
-            "select state, token, command, payload, answer from amends_fence where saga_id = ? and step = ?",
-            (saga_id, step),
-        ).fetchone()
-        return None if row is None else Row(*row)
+        try:
+            found: tuple[Any, ...] | None = self._db.execute(_ROW, (saga_id, step)).fetchone()
+        except UnicodeDecodeError:
+            raise FenceDamaged(saga_id) from None
+        if found is None:
+            return None
+        row = Row(*found)
+        if row.state not in _STATES or any(type(t) not in _TEXT for t in (row.command, row.payload, row.answer)):
+            raise FenceDamaged(saga_id)
+        return row
 
     def _change(self, message: Message, row: Row, at: float) -> None:
         self._tokens[message.saga_id][message.step] = row.token

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import msgspec
 
-from amends.actors.fence import Fence, Row, Verdict, judge
+from amends.actors.fence import Fence, FenceDamaged, Row, Verdict, judge
 from amends.actors.handlers import Handler
 from amends.actors.outside import OutsideAnswer, OutsideCalls
 from amends.protocol import codec
@@ -119,14 +119,27 @@ class Serving:
             self.fence.load([m.message.saga_id if isinstance(m, OutsideAnswer) else m.saga_id for m in told])
             for place, message in enumerate(told):
                 self._service.address.take_up(self._service, place)
-                if isinstance(message, OutsideAnswer):
-                    self._on_outside_answer(message)
-                else:
-                    self.serve_one(message)
+                try:
+                    if isinstance(message, OutsideAnswer):
+                        self._on_outside_answer(message)
+                    else:
+                        self.serve_one(message)
+                except FenceDamaged as error:
+                    self._on_damaged(message, error)
             self.fence.write()
             self._db.execute("commit")
         except apsw.Error as error:
             raise TurnLost(str(error)) from error
+
+    def _on_damaged(self, message: Message | OutsideAnswer, error: FenceDamaged) -> None:
+        """Nobody knows what was done, so nothing is; all other instances are served."""
+        asked = message.message if isinstance(message, OutsideAnswer) else message
+        self._report(asked, str(error))
+        unavailable = Unavailable(f"service {self._name!r}: {error}")
+        if isinstance(message, OutsideAnswer):
+            self._outside.answered(message, unavailable)
+        else:
+            self.reply(asked, unavailable)
 
     def _roll_back(self) -> None:
         self._answers.clear()

@@ -37,8 +37,12 @@ from amends.supervisor.supervisor import Supervisor
 from amends.supervisor.telemetry import Counters
 
 _DAY_S: Final = 86_400.0
-ROOT_WINDOW: Final = RestartWindow(intensity=20, period_s=30.0)
-"""Restarts among all children of the root before the system gives up."""
+ROOT_WINDOW: Final = RestartWindow(intensity=20, period_s=60.0)
+"""Restarts among all children of the root before the system gives up.
+
+The longest wait between two of them is 2 s, so the period is long enough to reach it: a child that can't start at all
+must not keep callers waiting for ever.
+"""
 
 SERVICES_WINDOW: Final = RestartWindow(intensity=100, period_s=30.0)
 """Restarts among all services before they are the root's business."""

@@ -102,7 +102,8 @@ def total_units(lines: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 def to_minor(amount: Decimal, currency: str) -> int:
     """An amount as it is written ("2.55") in minor units (255), or ValueError if it is not a whole number of them."""
-    minor = amount.scaleb(DIGITS.get(currency, 2)) if amount.is_finite() else amount
+    sound = amount.is_finite() and abs(amount.adjusted()) < 100  # beyond, moving the point may overflow
+    minor = amount.scaleb(DIGITS.get(currency, 2)) if sound else Decimal("NaN")
     # The first test keeps a number of absurd size from being written out digit by digit.
     if not minor.is_finite() or minor.adjusted() > 18 or minor != minor.to_integral_value():
         raise ValueError(f"found an amount that is no whole number of minor units of {currency}")

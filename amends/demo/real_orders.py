@@ -17,6 +17,8 @@ from msgspec import Meta, Struct
 
 from amends import AmendsError
 from amends.demo.domain import Order, to_minor
+from amends.protocol import codec
+from amends.protocol.errors import InputError
 
 UNREADABLE = "unreadable line"
 CANCELLATION = "cancellation"
@@ -89,17 +91,13 @@ Problem = tuple[str, str]
 """A reason, and where in the line it was found."""
 
 
-_raw_order = msgspec.json.Decoder(_RawOrder)
-_catalogue_item = msgspec.json.Decoder(CatalogueItem)
-
-
 def read_catalogue(file: Path) -> dict[str, CatalogueItem]:
     """The items by id. It is the shop's own file, so one bad line makes all of it unusable."""
     items: dict[str, CatalogueItem] = {}
     for number, line in _lines(file):
         try:
-            item = _catalogue_item.decode(line)
-        except msgspec.DecodeError as error:
+            item = codec.decode(CatalogueItem, line, "catalogue")
+        except InputError as error:
             raise FileUnreadable(f"{file}: line {number}: {error}") from None
         if item.item_id in items:
             raise FileUnreadable(f"{file}: line {number}: item {item.item_id!r} stands there twice")
@@ -129,9 +127,9 @@ def read_orders(file: Path, catalogue: Mapping[str, CatalogueItem]) -> Reading:
 def order_or_problems(line: bytes, catalogue: Mapping[str, CatalogueItem]) -> Order | list[Problem]:
     """The order a line describes, or all that is wrong with it."""
     try:
-        raw = _raw_order.decode(line)
-    except msgspec.DecodeError as error:
-        return [(UNREADABLE, str(error))]
+        raw = codec.decode(_RawOrder, line, "order")
+    except InputError as error:
+        return [(UNREADABLE, error.problem if error.path == "$" else f"{error.problem} - at `{error.path}`")]
     problems = [*_problems(raw), *(p for item in raw.items for p in _item_problems(item, raw, catalogue))]
     if problems:
         return problems
@@ -151,7 +149,9 @@ def _problems(raw: _RawOrder) -> Iterator[Problem]:
 def _item_problems(item: _RawItem, raw: _RawOrder, catalogue: Mapping[str, CatalogueItem]) -> Iterator[Problem]:
     where = f"order {raw.order_id}, item {item.item_id}"
     price = item.unit_price
-    if price == 0:
+    if not price.is_finite():
+        yield PART_OF_A_PENNY, f"{where}: {price}"
+    elif price == 0:
         yield ZERO_PRICE, where
     elif price.is_signed():
         yield NEGATIVE_PRICE, f"{where}: {price}"

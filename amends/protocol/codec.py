@@ -27,8 +27,11 @@ _records = msgspec.json.Decoder(Record)
 _PATH = re.compile(r"^(?P<problem>.*?)(?: - at (?P<key>`key` in )?`(?P<path>.*)`)?$", re.DOTALL)
 # What bytes that are no sound JSON raise: broken UTF-8 and endless nesting are no DecodeError.
 _MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-# The one message of msgspec that quotes a value, which may be what nobody is to read.
-_QUOTED = re.compile(r"^(Invalid enum value) .*", re.DOTALL)
+# The messages of msgspec that quote what stands in the data, which may be what nobody is to read. The name of an
+# unknown field is told if it looks like a name.
+_QUOTED = re.compile(
+    r"^(Invalid enum value|Invalid value|Object contains unknown field(?! `[A-Za-z_]+\d?`$)) .*", re.DOTALL
+)
 
 encode = _encoder.encode
 
@@ -75,7 +78,8 @@ def decode_record(saga_id: str, seq: int, schema: int, body: bytes) -> Record:
     try:
         return cast("Record", _records.decode(body))
     except _MALFORMED as error:
-        raise RecordCorrupt(saga_id, seq, str(error)) from None
+        found = _input_error("", error)
+        raise RecordCorrupt(saga_id, seq, f"{found.path}: {found.problem}") from None
 
 
 def _input_error(where: str, error: Exception) -> InputError:

@@ -108,6 +108,7 @@ class Actor(pykka.Actor):
         self.actor_urn = f"urn:amends:{mailbox.name}"
         self._outbox: list[tuple[Address, object]] = []
         self.begun = False
+        self._is_settled = False
         self.failure: tuple[str, str] | None = None
 
     @property
@@ -158,6 +159,7 @@ class Actor(pykka.Actor):
         mailbox = self.actor_inbox
         if self.actor_stopped.is_set():  # retired between being asked for a turn and taking it
             return mailbox.close_turn(self)
+        self._is_settled = False
         try:
             if not self.begun:
                 self.begun = True
@@ -173,6 +175,10 @@ class Actor(pykka.Actor):
             return False  # another incarnation has the letters
         if self.failure is not None:
             self._fail(*self.failure)
+            return True
+        if not self._is_settled:  # retired between being given the turn and beginning it
+            self._outbox.clear()
+            mailbox.give_back("", "", blame=False, keep=_not_kill)
             return True
         mailbox.settled()
         self._send()
@@ -214,6 +220,7 @@ class Actor(pykka.Actor):
     def _settle(self) -> None:
         try:
             self.settle()
+            self._is_settled = True
         except BaseException:  # noqa: BLE001 - whatever it is, the turn has failed, and only this actor with it
             self._handle_failure(*sys.exc_info())
 

@@ -188,18 +188,27 @@ class Mailbox:
             raise EndOfTurn
         letter = self._letters.popleft()
         self._in_hand = len(taken)
-        self._taken.append(letter)
+        taken.append(letter)
         if actor not in self._turn:
-            self._put_back(letter)
+            self._put_back(letter, taken)
             raise EndOfTurn
         self.busy_since_s = self.runtime.clock.now_s()
         return letter
 
-    def _put_back(self, letter: Letter) -> None:
-        """The turn was taken away while the actor reached for this letter, perhaps too early to take that too."""
-        with suppress(ValueError):
-            self._taken.remove(letter)
-            self._letters.appendleft(letter)
+    def _put_back(self, letter: Letter, taken: list[Letter]) -> None:
+        """The turn was taken away while the actor reached for this letter, perhaps too early to take that too.
+
+        Whoever removes it from the list of that turn, here or in `give_back`, has it.
+        """
+        try:
+            taken.remove(letter)
+        except ValueError:
+            return
+        self._letters.appendleft(letter)
+        if self.closed:
+            self._drain()
+        else:
+            self.notify()  # the next incarnation may have looked already
 
     def take_up(self, actor: "Actor", place: int) -> None:
         """`actor` is now busy with that letter of its turn: it is watched, and to blame, from here on.
@@ -261,7 +270,8 @@ class Mailbox:
         in_hand, self._in_hand = self._in_hand, None
         if blame and in_hand is not None and in_hand < len(taken):
             taken[in_hand].failures += 1
-        for letter in reversed(taken):
+        while taken:
+            letter = taken.pop()
             if letter.reply_to is not None:
                 self._bury(letter, "its reader ended with it in hand")
             elif keep is not None and not keep(letter.message):

@@ -61,7 +61,8 @@ class Pool:
 
     def stop(self, timeout_s: float) -> bool:
         self._stopping = True
-        threads = list(self._threads)
+        with self._starting:  # a thread that is just being started can't be waited for
+            threads = list(self._threads)
         for _ in threads:
             self._ready.put(None)
         until = self.clock.now_s() + timeout_s

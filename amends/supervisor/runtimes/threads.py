@@ -13,6 +13,8 @@ class Threads:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self._pools: dict[Mailbox, Pool] = {}
+        # Closed while their actor was in a turn.
+        self._released: list[Pool] = []
         self._stopping = False
 
     def ready(self, mailbox: Mailbox) -> None:
@@ -32,8 +34,8 @@ class Threads:
 
     def release(self, mailbox: Mailbox) -> None:
         pool = self._pools.pop(mailbox, None)
-        if pool is not None:
-            pool.stop(timeout_s=0.0)
+        if pool is not None and not pool.stop(timeout_s=0.0):
+            self._released.append(pool)
 
     def outside(self, call: Callable[[], None]) -> None:
         run_outside(call)
@@ -41,7 +43,7 @@ class Threads:
     def stop(self, timeout_s: float) -> bool:
         self._stopping = True
         until = self.clock.now_s() + timeout_s
-        pools = list(self._pools.values())
+        pools = [*self._pools.values(), *self._released]
         for pool in pools:
             pool.stop(timeout_s=0.0)
         ended = [pool.stop(max(0.0, until - self.clock.now_s())) for pool in pools]
