@@ -57,7 +57,10 @@ class SimulatedService:
         self._say(command, _Rule(undo, "unavailable", reason, times))
 
     def raises(self, command: type, *, after: bool = False, times: float = float("inf"), undo: bool = False) -> None:
-        """It raises, before its work or `after` it."""
+        """It raises, before its work or `after` it.
+
+        A turn in which a handler raises after its work is run again at once: of two times the saga hears one.
+        """
         self._say(command, _Rule(undo, "raise after" if after else "raise before", "", times))
 
     def hangs(self, command: type, *, times: float = 1, undo: bool = False) -> None:

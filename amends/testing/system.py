@@ -8,7 +8,7 @@ seen is in `trace`, and checkers look at all of it.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +103,7 @@ class SimulatedSystem(System):
         self.world.watch(checkers)
         self._storage = self._disk = VirtualDisk(self.world, Folder(folder) if folder else MemoryDisk())
         self._network = Network(self.world)
+        self._was_told = False
         made = _observers.get()
         if made is not None:
             made.append(self)
@@ -136,11 +137,15 @@ class SimulatedSystem(System):
         """Let go of everything; unlike with `stop` nothing more happens meanwhile."""
         if self._tree is not None:
             self._bury()
+        if not self._was_told:
+            self._raise_problem()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        # What has been raised already is not to be hidden behind what follows from it.
+        with suppress(*((HistoryFailed,) if kind is not None else ())):
+            self.close()
 
     # Time.
 
@@ -190,7 +195,10 @@ class SimulatedSystem(System):
         ]
 
     def query(self, service: str, sql: str, *values: Value) -> list[tuple[Value, ...]]:
-        """What a query finds in a service's database, of what is committed."""
+        """What a query finds in a service's database, of what is committed.
+
+        A statement that writes is committed at once: for setting a scene.
+        """
         return self._disk.query(service, sql, values)
 
     @property
@@ -307,6 +315,7 @@ class SimulatedSystem(System):
     def _raise_problem(self) -> None:
         problem = self.world.problem
         if problem is not None:
+            self._was_told = True
             raise HistoryFailed(failure(problem, self.world)) from problem
 
 
