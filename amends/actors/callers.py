@@ -127,16 +127,23 @@ class Callers:
 
 
 class Over:
-    """The address of messages to an instance that is over: whoever waits for an answer is told so."""
+    """The address of messages to an instance that is over: whoever waits for an answer is told so.
+
+    Args:
+        problem: why it can't go on; None if it has ended.
+    """
 
     name = "over"
+
+    def __init__(self, problem: AmendsError | None = None) -> None:
+        self._problem = problem
 
     def tell(self, message: object) -> None:
         asked = message.message if isinstance(message, DeadLetter) else None
         if isinstance(asked, Cancel):
-            Caller(asked.future).tell(CancelAnswer.ALREADY_ENDED)
+            Caller(asked.future).tell(self._problem or CancelAnswer.ALREADY_ENDED)
         elif isinstance(asked, Intervene):
-            Caller(asked.future).tell("the instance has ended")
+            Caller(asked.future).tell(self._problem or "the instance has ended")
 
 
 class Unheard:

@@ -71,7 +71,7 @@ SLOW_S: Final = 60.0
 """How often an instance that keeps failing is tried again, in seconds."""
 
 
-_OVER: Final = Over()
+_ENDED: Final = Over()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,8 @@ class Coordinator(Actor):
         for mailbox in list(self._sagas.values()):
             if mailbox.actor is not None:
                 mailbox.actor.retire()
-            self._close(mailbox)
+            # It is not over: whoever has asked something of it is answered by the next coordinator.
+            self._close(mailbox, None)
         self._sagas.clear()
 
     def on_receive(self, message: object) -> None:
@@ -340,7 +341,7 @@ class Coordinator(Actor):
     def _on_ended(self, ended: InstanceEnded) -> None:
         mailbox = self._sagas.pop(ended.saga_id, None)
         if mailbox is not None:
-            self._close(mailbox)
+            self._close(mailbox, _ENDED)
             # Before the journal has told its counts no instance runs, and those will have this one.
             if self._ended is not None:
                 self._ended[type(ended.outcome).__name__.lower()] += 1
@@ -358,16 +359,17 @@ class Coordinator(Actor):
         saga_id = unreadable.saga_id
         self._unreadable[saga_id] = unreadable.reason
         telemetry.log.error(telemetry.SAGA_QUARANTINED, saga_id=saga_id, reason=unreadable.reason)
+        problem = AmendsError(f"instance {saga_id} can't go on: {unreadable.reason}")
         mailbox = self._sagas.pop(saga_id, None)
         if mailbox is not None:
-            self._close(mailbox)
+            self._close(mailbox, Over(problem))
         if unreadable.corrupt:
             self.tell(self._around.journal, Quarantine(saga_id))
-        self._tell_waiters(saga_id, AmendsError(f"instance {saga_id} can't go on: {unreadable.reason}"))
+        self._tell_waiters(saga_id, problem)
 
-    def _close(self, mailbox: Mailbox) -> None:
+    def _close(self, mailbox: Mailbox, dead: Over | None) -> None:
         # Late answers and alarms for an instance that is over matter to nobody, but people wait for theirs.
-        mailbox.dead = _OVER
+        mailbox.dead = dead
         mailbox.close()
 
     # People.

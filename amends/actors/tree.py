@@ -33,7 +33,7 @@ from amends.supervisor.intensity import RestartWindow
 from amends.supervisor.mailbox import Address, DeadLetter, Mailbox
 from amends.supervisor.runtime import Clock, Runtime
 from amends.supervisor.strategy import Strategy
-from amends.supervisor.supervisor import Supervisor
+from amends.supervisor.supervisor import LOOK_EVERY_S, Supervisor
 from amends.supervisor.telemetry import Counters
 
 _DAY_S: Final = 86_400.0
@@ -62,11 +62,13 @@ class Runtimes:
         many: the coordinator, the timers and all saga instances.
         waiting: services and the journal, which wait for the disk.
         watching: supervisors, which must be able to act while all others hang.
+        look_every_s: how often those look by themselves, in seconds.
     """
 
     many: Runtime
     waiting: Runtime
     watching: Runtime
+    look_every_s: float = LOOK_EVERY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,7 @@ class Tree:
                     strategy=Strategy.ONE_FOR_ONE,
                     window=SERVICES_WINDOW,
                     counters=self.counters,
+                    look_every_s=self._runtimes.look_every_s,
                 ),
             ),
             ChildSpec(self.coordinator, self._make_coordinator),
@@ -169,6 +172,7 @@ class Tree:
                 window=ROOT_WINDOW,
                 counters=self.counters,
                 others=(self._runtimes.many,),
+                look_every_s=self._runtimes.look_every_s,
             ),
         )
 

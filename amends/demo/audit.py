@@ -39,7 +39,12 @@ class Finding(Struct, frozen=True):
 def audit(folder: Path) -> list[Finding]:
     """Run every check on the databases of a folder."""
     with _open(folder) as db:
-        return [Finding(check.__name__, title(check), check(db)) for check in CHECKS]
+        return findings(db)
+
+
+def findings(db: apsw.Connection) -> list[Finding]:
+    """Run every check on a connection to which all of DATABASES are attached by name."""
+    return [Finding(check.__name__, title(check), check(db)) for check in CHECKS]
 
 
 def effect_counts(folder: Path) -> dict[str, int]:

@@ -38,6 +38,7 @@ class Supervisor(Actor):
         specs: the children in the order of their start; each has this supervisor as keeper from now on.
         window: restarts allowed in a period, over all children.
         others: runtimes whose turns are looked at too, for actors that have another keeper.
+        look_every_s: how often to look by itself, in seconds.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Supervisor(Actor):
         window: RestartWindow,
         counters: Counters,
         others: Sequence[Runtime] = (),
+        look_every_s: float = LOOK_EVERY_S,
     ) -> None:
         super().__init__()
         check_specs(self.address.name, specs)
@@ -56,6 +58,7 @@ class Supervisor(Actor):
         self._window = window
         self._counters = counters
         self._others = others
+        self._look_every_s = look_every_s
         # Of each child: its own restarts, for the wait before the next one. The window counts those of all.
         self._own: dict[str, RestartWindow] = {}
         self._due_s: dict[str, float] = {}
@@ -88,7 +91,7 @@ class Supervisor(Actor):
             )
             self._spawn(self._specs[name])
         self._look(now_s)
-        self.wakes_at_s = min([now_s + LOOK_EVERY_S, *self._due_s.values()])
+        self.wakes_at_s = min([now_s + self._look_every_s, *self._due_s.values()])
 
     def let_go(self, *, hung: bool) -> None:
         for spec in reversed(self._specs.values()):

@@ -5,10 +5,11 @@ network; a `Schedule` says what goes wrong, or a `FaultPlan` how often. `check_s
 everything that may go wrong with one saga. `unreliable` is for drills on a real system.
 """
 
+from amends.testing.agenda import Stalled
 from amends.testing.check import check_saga
 from amends.testing.report import Report, SagaFailed
 from amends.testing.schedule import FaultPlan, Schedule
-from amends.testing.system import HistoryFailed, SimulatedSystem, Stalled
+from amends.testing.system import HistoryFailed, SimulatedSystem
 from amends.testing.unreliable import unreliable
 
 __all__ = [

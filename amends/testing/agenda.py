@@ -19,6 +19,10 @@ class Livelock(AmendsError):  # noqa: N818 - reads as the fact it reports
     """The history does not come to rest."""
 
 
+class Stalled(AmendsError):  # noqa: N818 - reads as the fact it reports
+    """Virtual hours have passed, and what was waited for has not come."""
+
+
 class Agenda:
     """What is still to happen.
 

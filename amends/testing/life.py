@@ -13,6 +13,7 @@ from amends.protocol.errors import SystemStopped
 from amends.supervisor.actor import Actor, Kill
 from amends.supervisor.mailbox import Mailbox
 from amends.supervisor.runtime import Clock
+from amends.testing.agenda import Stalled
 from amends.testing.facts import Died, Fell, Spawned
 from amends.testing.letters import Letters
 from amends.testing.schedule import LATE, lateness_s
@@ -171,7 +172,11 @@ class SimulatedFuture(Future[Any]):
         self._life = life
 
     def result(self, timeout: float | None = None) -> Any:
-        self._life.run_until(self.done, timeout)
+        try:
+            self._life.run_until(self.done, timeout)
+        except Stalled:
+            if timeout is None:
+                raise
         return super().result(0)
 
     def set_result(self, result: Any) -> None:

@@ -29,6 +29,7 @@ from amends.protocol.saga import Saga
 from amends.supervisor.mailbox import Address
 from amends.supervisor.runtime import Clock
 from amends.testing import facts
+from amends.testing.agenda import Stalled
 from amends.testing.checkers import CHECKERS, Checker
 from amends.testing.disk import MemoryDisk, Value, VirtualDisk
 from amends.testing.facts import Fact, Told
@@ -43,6 +44,9 @@ PATIENCE_S: Final = 4 * 3600.0
 
 _LINES: Final = 60
 """The end of a trace that a failure shows."""
+
+_LOOK_EVERY_S: Final = 1.0
+"""How often supervisors look; more often would only be more turns in which nothing is seen."""
 
 _DOWN_S: Final = 1.0
 """How long a process that died by fate stays down, in virtual seconds."""
@@ -60,10 +64,6 @@ def observed() -> "Iterator[list[SimulatedSystem]]":
         yield made
     finally:
         _observers.reset(token)
-
-
-class Stalled(AmendsError):  # noqa: N818 - reads as the fact it reports
-    """Virtual hours have passed, and what was waited for has not come."""
 
 
 class HistoryFailed(AssertionError):  # noqa: N818 - reads as the fact it reports
@@ -254,7 +254,8 @@ class SimulatedSystem(System):
 
     def _ground(self) -> Ground:
         life = self._disk.life
-        return Ground(Runtimes(life.runtime, life.runtime, life.runtime), self._disk, self._connect, life.new_future)
+        runtimes = Runtimes(life.runtime, life.runtime, life.runtime, _LOOK_EVERY_S)
+        return Ground(runtimes, self._disk, self._connect, life.new_future)
 
     def _connect(
         self, services: Mapping[str, Address], sagas: Mapping[SagaId, Address], timers: Address, clock: Clock

@@ -49,7 +49,9 @@ def main() -> int:
         path = asked.out / f"{asked.seed}-{number}.json"
         failure.save(path)
         print(f"\nFOUND, saved as {path}:\n{failure.found}")
-    return 1 if tally.failures else 0
+    for problem in tally.problems:
+        print(f"\nFOUND in {problem}")
+    return 1 if tally.failures or tally.problems else 0
 
 
 def soak(seconds: float, seed: int, jobs: int) -> Tally:
@@ -87,7 +89,7 @@ def _totals(tally: Tally) -> str:
     tries = ", ".join(f"{count} {kind}" for kind, count in sorted(tally.tries.items()))
     return (
         f"{tally.histories} histories, {tally.steps} steps, {rate:.0f} steps/s a process"
-        f"{', ' + tries if tries else ''}, {len(tally.failures)} failures"
+        f"{', ' + tries if tries else ''}, {len(tally.failures) + len(tally.problems)} found"
     )
 
 

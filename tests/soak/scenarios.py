@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from amends.testing import Schedule, SimulatedSystem
-from tests.stateful import drawn, histories
+from tests.stateful import abroad, drawn, histories
 from tests.stateful.plans import SHAPES, PlanSpec, drawn_spec
 
 
@@ -18,6 +18,11 @@ def saga(schedule: Schedule, *, spec: dict[str, Any], instances: int) -> Simulat
 def shop(schedule: Schedule, *, orders: int) -> SimulatedSystem:
     """The shop, with a few orders."""
     return histories.shop_history(schedule, orders)
+
+
+def stays(schedule: Schedule, *, credit: bool) -> SimulatedSystem:
+    """Sagas whose steps are calls to the world outside."""
+    return abroad.run(schedule, credit=credit)
 
 
 def random_saga(random: Random) -> dict[str, Any]:

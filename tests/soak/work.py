@@ -12,6 +12,7 @@ from amends.testing.explore import deviations, failure_of, minimise
 from amends.testing.recording import Recording
 from amends.testing.system import observed
 from tests.soak.coverage import Transition, counted
+from tests.soak.real import trouble
 from tests.soak.scenarios import random_saga, shapes
 from tests.stateful.histories import plan_of
 
@@ -29,7 +30,8 @@ class Tally:
         histories, steps: of simulated work; steps are turns, arrivals and alarms.
         tries: of real trouble, by kind.
         fates: how often each was met.
-        failures: what can be run again.
+        failures: simulated histories that can be run again.
+        problems: what real trouble has shown.
     """
 
     histories: int = 0
@@ -39,6 +41,7 @@ class Tally:
     fates: Counter[str] = field(default_factory=Counter)
     transitions: Counter[Transition] = field(default_factory=Counter)
     failures: list[Recording] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def add(self, other: "Tally") -> None:
         """Take over what another piece has done."""
@@ -49,6 +52,7 @@ class Tally:
         self.fates += other.fates
         self.transitions += other.transitions
         self.failures += other.failures
+        self.problems += other.problems
 
 
 def random_sagas(seed: int) -> Tally:
@@ -60,12 +64,19 @@ def random_sagas(seed: int) -> Tally:
 
 
 def random_shops(seed: int) -> Tally:
-    """Histories of the shop."""
+    """Histories of the shop, and of calls to the world outside."""
     random = Random(f"shops {seed}")
-    return _run(
+    tally = _run(
         Recording(f"{_SCENARIOS}:shop", _random_schedule(random), {"orders": random.randint(1, 6)})
         for _ in range(HISTORIES // 8)
     )
+    tally.add(
+        _run(
+            Recording(f"{_SCENARIOS}:stays", _random_schedule(random), {"credit": random.random() < 0.5})
+            for _ in range(HISTORIES // 8)
+        )
+    )
+    return tally
 
 
 def pairs(seed: int) -> Tally:
@@ -86,7 +97,8 @@ def pairs(seed: int) -> Tally:
 
 def real_trouble(seed: int) -> Tally:
     """What simulation can't see."""
-    return Tally()
+    tries, problems = trouble(seed)
+    return Tally(tries=tries, problems=problems)
 
 
 def _random_schedule(random: Random) -> Schedule:

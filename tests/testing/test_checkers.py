@@ -234,6 +234,11 @@ def told_cancelled_too_early(story: Story) -> None:
     story.tells("cancel", CancelAnswer.ACCEPTED)
 
 
+def told_ended_and_is_open(story: Story) -> None:
+    story.begins()
+    story.tells("cancel", CancelAnswer.ALREADY_ENDED)
+
+
 def told_taken_too_early(story: Story) -> None:
     story.begins()
     story.tells("retrynow", None)
@@ -299,6 +304,7 @@ BROKEN: dict[Callable[[Story], None], set[type[Checker]]] = {
     told_accepted_too_early: {promises.ToldWhenDurable, promises.NothingAcceptedIsLost},
     told_an_outcome_too_early: {promises.ToldWhenDurable},
     told_cancelled_too_early: {promises.ToldWhenDurable},
+    told_ended_and_is_open: {promises.ToldWhenDurable},
     told_taken_too_early: {promises.ToldWhenDurable},
     told_two_outcomes: {promises.ToldWhenDurable, promises.ToldStaysTrue},
     cancelled_and_completed: {promises.ToldWhenDurable, promises.ToldStaysTrue},

@@ -22,6 +22,8 @@ class ToldWhenDurable(Checker):
         if fact.saga_id is None or isinstance(value, BaseException):
             return
         known = self.world.instances.get(fact.saga_id)
+        if known is None and value is CancelAnswer.ALREADY_ENDED:
+            return  # of an id that never was, or is long forgotten
         assert known is not None, f"told when durable: {fact}, and no Started on disk"
         state = known.state
         assert state is not None
@@ -30,6 +32,8 @@ class ToldWhenDurable(Checker):
             assert outcome(known.plan, state) == value, f"told when durable: {fact}, on disk {state.ended}"
         elif value is CancelAnswer.ACCEPTED:
             assert state.direction is BACK, f"told when durable: {fact}, and on disk it is {state.direction or 'open'}"
+        elif value is CancelAnswer.ALREADY_ENDED:
+            assert state.ended is not None, f"told when durable: {fact}, and on disk it is open"
         elif value is None:
             taken = [r for r in known.records if isinstance(r, Intervened)]
             assert taken, f"told when durable: {fact}, and nothing of it on disk"
