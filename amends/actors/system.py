@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import msgspec
 
@@ -82,6 +82,8 @@ class System:
 
     Raises PlanError at once if a plan does not fit the services; opens files only with `open` or `with`.
     """
+
+    handle_type: ClassVar[type[Handle]] = Handle
 
     def __init__(
         self,
@@ -188,7 +190,7 @@ class System:
         accepted, outcome = running.new_future(), running.new_future()
         saga_id = SagaId(running.clock.new_id())
         running.coordinator.tell(Submit(saga_id, plan, key, data, accepted, outcome))
-        return Handle(key, accepted, outcome, self._ask_cancel)
+        return self.handle_type(key, accepted, outcome, self._ask_cancel)
 
     def run(self, saga: type[Saga], value: Any, *, key: str | None = None, timeout_s: float | None = None) -> Outcome:
         """`start` and wait for the outcome."""

@@ -6,7 +6,7 @@ the test itself. Whoever waits for something lets the world go on until it is th
 seen is in `trace`, and checkers look at all of it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -26,6 +26,7 @@ from amends.protocol.errors import AmendsError, SystemStopped
 from amends.protocol.events import CancelAnswer, Intervention
 from amends.protocol.messages import SagaId
 from amends.protocol.saga import Saga
+from amends.protocol.state import Outcome
 from amends.supervisor.mailbox import Address
 from amends.supervisor.runtime import Clock
 from amends.testing import facts
@@ -70,6 +71,14 @@ class HistoryFailed(AssertionError):  # noqa: N818 - reads as the fact it report
     """A checker found something; the message has the schedule that shows it again, and the trace."""
 
 
+class SimulatedHandle(Handle):
+    """A handle that lets the world go on when it is awaited, too."""
+
+    def __await__(self) -> Generator[Any, None, Outcome]:
+        self.result()
+        return super().__await__()
+
+
 class SimulatedSystem(System):
     """Sagas and services in a world of a test's own making.
 
@@ -81,6 +90,8 @@ class SimulatedSystem(System):
 
     Use it as a context, or `open` and `stop` it.
     """
+
+    handle_type = SimulatedHandle
 
     def __init__(
         self,
@@ -231,6 +242,10 @@ class SimulatedSystem(System):
             lambda outcome: self._told(outcome, _saga_id(handle), "outcome", key or saga.plan.name),
         )
         return handle
+
+    def kill(self, name: str) -> None:
+        self.world.asked("kill", self.world.who(name))
+        super().kill(name)
 
     def _ask_cancel(self, saga_id: SagaId) -> "Future[CancelAnswer]":
         self.world.asked("cancel", self.world.who(saga_id))

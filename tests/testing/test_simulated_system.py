@@ -1,5 +1,6 @@
 """`SimulatedSystem` as a user's test sees it: it behaves as `System` does, and nothing in it is chance."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,15 @@ def test_start_and_result(system: SimulatedSystem) -> None:
     assert system.effects(handle) == []
     assert handle.result() == Completed(Results("", {}))
     assert system.effects(handle) == ["seats.take", "fares.take", "tickets.print"]
+
+
+def test_awaited(system: SimulatedSystem) -> None:
+    """A handle may be awaited as one of a real system, and the world goes on meanwhile."""
+
+    async def wait() -> object:
+        return await system.submit(BookTrip, ANN, key="ann")
+
+    assert asyncio.run(wait()) == Completed(Results("", {}))
 
 
 def test_same_key_is_the_same_instance(system: SimulatedSystem) -> None:
