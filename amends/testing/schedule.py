@@ -107,6 +107,11 @@ class Fates:
         self.met: dict[str, str] = {}
 
     @property
+    def seed(self) -> int | None:
+        """What fates are drawn from."""
+        return self._schedule.seed
+
+    @property
     def recorded(self) -> Schedule:
         """The schedule that gives this history again, without a seed."""
         return Schedule(dict(self.met))

@@ -339,9 +339,11 @@ def failure(problem: BaseException, world: World) -> str:
     """What was found, what led there, and how to see it again."""
     facts_told = world.facts[-_LINES:]
     left_out = len(world.facts) - len(facts_told)
+    seed = world.fates.seed
     return "\n".join(
         [
             str(problem),
+            *([f"seed {seed}"] if seed is not None else []),
             "",
             *([f"... {left_out} lines before these"] if left_out else []),
             facts.text(facts_told),

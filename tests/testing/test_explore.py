@@ -71,7 +71,9 @@ def test_the_smallest_that_fails() -> None:
 def test_a_seed_is_written_down_first() -> None:
     """What was drawn becomes deviations, and they become fewer."""
     plan = FaultPlan(late=0.3)
-    seed = next(n for n in range(100) if failure_of(trip, Schedule(seed=n, faults=plan)) is not None)
+    found = ((n, failure_of(trip, Schedule(seed=n, faults=plan))) for n in range(100))
+    seed, failure = next((n, failure) for n, failure in found if failure is not None)
+    assert f"seed {seed}" in str(failure).splitlines()
     smallest = minimise(trip, Schedule(seed=seed, faults=plan))
     assert smallest.seed is None
     assert 1 <= len(smallest.deviations) <= 3
