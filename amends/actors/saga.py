@@ -198,7 +198,7 @@ class SagaActor(Actor):
         forced = any(isinstance(record, FORCED) for record in records)
         if forced:
             self._gate = self._state.length
-        if records or (deliveries and self._gate):
+        if records or (self._gate and (deliveries or self._promises)):
             self._append(records, deliveries, forced=forced)
         if not self._gate:
             for address, message in deliveries:
@@ -314,8 +314,8 @@ class SagaActor(Actor):
             self._gate = 0
 
     def _answer_after(self, future: "Future[Any]", answer: str | None) -> None:
-        """Answer a person now, or once what the answer promises is on disk."""
-        if self._records:
+        """Answer a person now, or once what the answer promises is on disk: what follows now, or what went before."""
+        if self._records or self._gate:
             self._promises.append((Caller(future), answer))
         else:
             self.answer(future, answer)

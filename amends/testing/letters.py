@@ -18,7 +18,11 @@ class Letters:
 
     def before(self, mailbox: Mailbox) -> None:
         """A turn begins: what waited after the last one is still there, in order."""
-        _in_order(mailbox, self._waiting.get(mailbox, ()), mailbox.letters, "between two turns")
+        letters = mailbox.letters
+        here = {id(letter) for letter in letters}
+        # The watch may have given up a turn meanwhile, and buried what has killed too many.
+        left = [letter for letter in self._waiting.get(mailbox, ()) if id(letter) in here or _comes_back(letter)]
+        _in_order(mailbox, left, letters, "between two turns")
 
     def after(self, mailbox: Mailbox, before: tuple[Letter, ...], *, failed: bool) -> None:
         """A turn has ended: it took letters from the front, and if it failed it has brought them back."""

@@ -198,18 +198,21 @@ def test_refusal_undoes(instance: Instance) -> None:
 
 
 def test_cancel_is_answered_once_it_is_on_disk(instance: Instance) -> None:
-    """ACCEPTED is a promise, so it waits for the disk; an answer that promises nothing does not."""
+    """An answer waits for what it speaks of: ACCEPTED for its decision, a later TOO_LATE for the same one."""
     instance.open()
-    first: Future[Any] = Future()
-    instance.tell(Cancel(first))
-    assert not first.done()
-    (append,) = instance.appended()
-    callers = [(address, message) for address, message in append.then if isinstance(address, Caller)]
-    callers[0][0].tell(callers[0][1])
-    assert first.result(0) is CancelAnswer.ACCEPTED
-    second: Future[Any] = Future()
-    instance.tell(Cancel(second))
-    assert second.done()
+    for wanted in (CancelAnswer.ACCEPTED, CancelAnswer.TOO_LATE):
+        future: Future[Any] = Future()
+        instance.tell(Cancel(future))
+        assert not future.done()
+        (append,) = instance.appended()
+        for address, message in append.then:
+            if isinstance(address, Caller):
+                address.tell(message)
+        assert future.result(0) is wanted
+    instance.tell(Durable(append.first + len(append.records)))
+    later: Future[Any] = Future()
+    instance.tell(Cancel(later))
+    assert later.result(0) is CancelAnswer.TOO_LATE
 
 
 def test_act_on_what_is_not_stuck(instance: Instance) -> None:

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from amends.protocol.events import CancelAnswer
-from amends.protocol.messages import Do, Done, Message, Never, Refused, Reply, SagaId, Undo, Undone
-from amends.protocol.records import BACK, FORWARD, Decided, Ended, Record, Started, StepDone, StepUndone
+from amends.protocol.messages import Answer, Do, Done, Message, Never, Refused, Reply, SagaId, Unavailable, Undo, Undone
+from amends.protocol.records import BACK, FORWARD, Decided, Ended, Record, Started, StepDone, StepRetried, StepUndone
 from amends.protocol.state import Compensated
 from amends.testing import Schedule
 from amends.testing.checkers import CHECKERS, Checker, effects, journal, promises
-from amends.testing.facts import Answered, Effect, Sent, Spawned, Told
+from amends.testing.facts import Answered, Effect, Fell, Sent, Spawned, Told
 from amends.testing.world import World
 from tests.actors.trip import SERVICES, BookTrip
 
@@ -45,7 +45,7 @@ class Story:
     def does(self, step: str, kind: str = "do", token: int = 1) -> None:
         self.world.see(Effect(0.0, "ann", SAGA, step, f"{step}s", "work", kind, token))
 
-    def answers(self, step: str, answer: Done[msgspec.Raw] | Refused | Undone | Never, phase: str = "do") -> None:
+    def answers(self, step: str, answer: Answer, phase: str = "do") -> None:
         self.world.see(Answered(0.0, "ann", f"{step}s", Reply(SAGA, step, phase, 1, answer)))
 
     def tells(self, what: str, value: object) -> None:
@@ -271,6 +271,23 @@ def accepted_and_forgotten(story: Story) -> None:
 def restarted_for_ever(story: Story) -> None:
     for incarnation in range(1, 30):
         story.world.see(Spawned(incarnation * 0.1, "ann", incarnation))
+        story.world.see(Fell(incarnation * 0.1, "ann", incarnation, "ActorCrash", ""))
+
+
+def a_service_restarted_for_ever(story: Story) -> None:
+    for incarnation in range(1, 200):
+        story.world.see(Spawned(incarnation * 0.1, "seats", incarnation))
+
+
+def failed_by_itself(story: Story) -> None:
+    story.begins()
+    story.world.see(Fell(1.0, "ann", 1, "KeyError", ""))
+
+
+def failed_by_an_older_answer(story: Story) -> None:
+    story.begins()
+    story.answers("seat", Unavailable("busy"))
+    story.records(StepRetried("seat", 2, 1.0, "busy"), StepRetried("seat", 3, 2.0, "busy"))
 
 
 BROKEN: dict[Callable[[Story], None], set[type[Checker]]] = {
@@ -311,6 +328,9 @@ BROKEN: dict[Callable[[Story], None], set[type[Checker]]] = {
     never_ended: {promises.NothingAcceptedIsLost},
     accepted_and_forgotten: {promises.ToldWhenDurable, promises.NothingAcceptedIsLost},
     restarted_for_ever: {promises.RestartIntensity},
+    a_service_restarted_for_ever: {promises.RestartIntensity},
+    failed_by_itself: {promises.NobodyFailsByItself},
+    failed_by_an_older_answer: {journal.FailsByItsOwnAnswer},
 }
 UNFINISHED = {promises.NothingAcceptedIsLost}
 """What also notices, when all is over, that a story stops in the middle."""

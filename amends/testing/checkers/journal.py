@@ -1,11 +1,27 @@
 """Checkers of what is on disk when, and of what follows from it."""
 
-from amends.protocol.messages import Do, Done, Resolve, SagaId, Undo
-from amends.protocol.records import BACK, FORWARD, Decided, Direction, Ended, Intervened, Started, StepDone, StepUndone
+from amends.protocol.messages import Do, Done, Resolve, SagaId, Unavailable, Undo
+from amends.protocol.records import (
+    BACK,
+    FORWARD,
+    Decided,
+    Direction,
+    Ended,
+    Intervened,
+    Started,
+    StepDone,
+    StepResolving,
+    StepRetried,
+    StepUndone,
+)
 from amends.protocol.saga import RETRIABLE
 from amends.testing.checkers.base import Checker
 from amends.testing.facts import Answered, Effect, Recorded, Sent
 from amends.testing.world import Known, World
+
+_Attempt = tuple[SagaId, str, str, int]
+
+_NO_ANSWER = "no answer in time"
 
 
 class WriteAhead(Checker):
@@ -115,6 +131,43 @@ class ResultsAreTheServices(Checker):
             assert answered == bytes(record.result), f"results are the services': {fact}, and nobody answered that"
 
 
+class FailsByItsOwnAnswer(Checker):
+    """An attempt fails because time is over, or by an 'unavailable' that answers that very attempt."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._not_now: set[_Attempt] = set()
+        # Of each step, as its records tell it: what is asked for, and which attempt is under way.
+        self._phases: dict[tuple[SagaId, str], str] = {}
+        self._attempts: dict[tuple[SagaId, str], int] = {}
+        self._back: set[SagaId] = set()
+
+    def answered(self, fact: Answered) -> None:
+        r = fact.reply
+        if isinstance(r.answer, Unavailable):
+            self._not_now.add((r.saga_id, r.step, r.phase, r.attempt))
+
+    def recorded(self, fact: Recorded) -> None:
+        record = fact.record
+        if isinstance(record, Decided) and record.direction is BACK:
+            self._back.add(fact.saga_id)
+        elif isinstance(record, StepRetried):
+            self._failed(fact, record, record.attempt - 1)
+            self._attempts[fact.saga_id, record.step] = record.attempt
+        elif isinstance(record, StepResolving):
+            step = (fact.saga_id, record.step)
+            if record.cause_reason is None:
+                self._failed(fact, record, self._attempts.get(step, 1))
+            self._phases[step], self._attempts[step] = "resolve", 1
+
+    def _failed(self, fact: Recorded, record: StepRetried | StepResolving, attempt: int) -> None:
+        phase = "undo" if fact.saga_id in self._back else self._phases.get((fact.saga_id, record.step), "do")
+        answered = (fact.saga_id, record.step, phase, attempt) in self._not_now
+        assert answered or record.reason == _NO_ANSWER, (
+            f"fails by its own answer: {fact}, and nobody has answered attempt {attempt} to {phase} it"
+        )
+
+
 def _needed(known: Known, message: object) -> Direction | None:
     """The decision that must be made before this message may leave."""
     if isinstance(message, Undo):
@@ -124,4 +177,11 @@ def _needed(known: Known, message: object) -> Direction | None:
     return None
 
 
-ALL = (WriteAhead, NothingAfterTheEnd, NoTurningRound, JournalGrammar, ResultsAreTheServices)
+ALL = (
+    WriteAhead,
+    NothingAfterTheEnd,
+    NoTurningRound,
+    JournalGrammar,
+    ResultsAreTheServices,
+    FailsByItsOwnAnswer,
+)

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from amends.actors.coordinator import INTENSITY, PERIOD_S
+from amends.actors.coordinator import INTENSITY, PERIOD_S, SLOW_S
 from amends.actors.tree import OWN_NAMES, ROOT_WINDOW, SERVICES_WINDOW
 from amends.protocol.events import CancelAnswer
 from amends.protocol.messages import SagaId
@@ -10,7 +10,7 @@ from amends.protocol.records import BACK, Intervened
 from amends.protocol.state import Compensated, Completed, Outcome, outcome
 from amends.supervisor.intensity import RestartWindow
 from amends.testing.checkers.base import Checker
-from amends.testing.facts import Died, Spawned, Told
+from amends.testing.facts import Died, Fell, Spawned, Told
 from amends.testing.world import World
 
 
@@ -88,37 +88,63 @@ class NothingAcceptedIsLost(Checker):
             assert not known.moves, f"everything ends: {known.who} is open, and nothing moves any more"
 
 
+class NobodyFailsByItself(Checker):
+    """An instance's actor fails when a drill kills it, and never because its history is not what it thought."""
+
+    def fell(self, fact: Fell) -> None:
+        if fact.name in {known.who for known in self.world.instances.values()}:
+            assert fact.error == "ActorCrash", f"nobody fails by itself: {fact}"
+
+
 class RestartIntensity(Checker):
     """No actor is restarted more often than its keeper allows; what is beyond that is given up, or tried slowly."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._restarts: dict[str, deque[float]] = {}
+        # Of each actor, since its keeper began to count: when it failed, or for supervisors' children was restarted.
+        self._times: dict[str, deque[float]] = {}
 
     def died(self, fact: Died) -> None:
-        self._restarts.clear()
+        self._times.clear()
+
+    def fell(self, fact: Fell) -> None:
+        if not self._has_supervisor(fact.name):
+            self._count(fact.name, fact.at_s, PERIOD_S)
 
     def spawned(self, fact: Spawned) -> None:
+        if fact.name == "coordinator":
+            # Whatever it kept count of, the new one begins anew.
+            self._times = {name: times for name, times in self._times.items() if self._has_supervisor(name)}
         if fact.incarnation == 1:
             return
-        window = self._window(fact.name)
-        restarts = self._restarts.setdefault(fact.name, deque())
-        restarts.append(fact.at_s)
-        while fact.at_s - restarts[0] > window.period_s:
-            restarts.popleft()
-        assert len(restarts) <= window.intensity, (
-            f"restart intensity: {fact.name} for the {len(restarts)}th time in {window.period_s} s, "
-            f"allowed are {window.intensity}"
+        if self._has_supervisor(fact.name):
+            window = ROOT_WINDOW if fact.name in OWN_NAMES else _BOTH
+            found = self._count(fact.name, fact.at_s, window.period_s)
+            assert found <= window.intensity, (
+                f"restart intensity: {fact.name} for the {found}th time in {window.period_s} s, "
+                f"allowed are {window.intensity}"
+            )
+            return
+        failures = self._times.get(fact.name, deque([fact.at_s]))
+        waited_s = fact.at_s - failures[-1]
+        assert len(failures) <= INTENSITY or waited_s >= SLOW_S - _ROUNDING_S, (
+            f"restart intensity: {fact.name} failed {len(failures)} times in {PERIOD_S} s, allowed are {INTENSITY}, "
+            f"and is restarted after {waited_s} s"
         )
 
-    def _window(self, name: str) -> RestartWindow:
-        if name in OWN_NAMES:
-            return ROOT_WINDOW
-        if name in self.world.services:
-            # Its own supervisor restarts it, and is itself restarted with what it keeps.
-            both = SERVICES_WINDOW.intensity + ROOT_WINDOW.intensity
-            return RestartWindow(both, SERVICES_WINDOW.period_s)
-        return RestartWindow(INTENSITY, PERIOD_S)
+    def _count(self, name: str, at_s: float, period_s: float) -> int:
+        times = self._times.setdefault(name, deque())
+        times.append(at_s)
+        while at_s - times[0] > period_s:
+            times.popleft()
+        return len(times)
+
+    def _has_supervisor(self, name: str) -> bool:
+        return name in OWN_NAMES or name in self.world.services
 
 
-ALL = (ToldWhenDurable, ToldStaysTrue, NothingAcceptedIsLost, RestartIntensity)
+# A service's own supervisor restarts it, and is itself restarted with what it keeps.
+_BOTH = RestartWindow(SERVICES_WINDOW.intensity + ROOT_WINDOW.intensity, SERVICES_WINDOW.period_s)
+_ROUNDING_S = 0.001
+
+ALL = (ToldWhenDurable, ToldStaysTrue, NothingAcceptedIsLost, NobodyFailsByItself, RestartIntensity)
