@@ -23,8 +23,11 @@ LAYERS: dict[str, set[str]] = {
 """Each part of the package, and whom it may import beside itself."""
 
 ADAPTERS = {
+    "amends.actors.journal.damage",
     "amends.actors.journal.memory",
     "amends.actors.journal.postgres",
+    "amends.actors.journal.remains",
+    "amends.actors.journal.salvage",
     "amends.actors.journal.sqlite",
     "amends.actors.storage.folder",
     "amends.actors.transport.in_process",

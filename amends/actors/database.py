@@ -1,6 +1,7 @@
 """Opening an SQLite file: ours or nothing, sound or nothing, and at the version this program knows.
 
-Every check comes before the first write, so a file that is refused is left as it was found.
+Every check comes before the first write, so a file that is refused is left as it was found; but for what
+SQLite itself plays back from a rollback journal, which takes back what was never committed.
 Scripts are numbered by their place and each runs once, in one transaction with the row that
 says so.
 """
@@ -41,7 +42,7 @@ def open_database(path: Path, application_id: int, scripts: Mapping[str, Sequenc
         scripts: the migrations of each owner of tables in it.
     """
     _check_file(path)
-    has_log = _has_log(path)
+    has_wal = has_log(path)
     connection = None
     try:
         connection = apsw.Connection(str(path))
@@ -52,13 +53,18 @@ def open_database(path: Path, application_id: int, scripts: Mapping[str, Sequenc
         connection.pragma("foreign_keys", True)
         connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
         _migrate(connection, application_id, scripts, versions)
-    except apsw.Error as error:
-        _close_refused(connection, has_log=has_log)
+    except (apsw.Error, UnicodeDecodeError, TypeError) as error:  # a damaged row may give values of other types
+        _close_refused(connection, has_log=has_wal)
         raise StorageError(f"{path}: can't be opened: {error}") from error
     except StorageError:
-        _close_refused(connection, has_log=has_log)
+        _close_refused(connection, has_log=has_wal)
         raise
     return connection
+
+
+def create(connection: apsw.Connection, application_id: int, scripts: Mapping[str, Sequence[str]]) -> None:
+    """Make of an empty database what `open_database` makes of a file that is not there."""
+    _migrate(connection, application_id, scripts, dict.fromkeys(scripts, 0))
 
 
 def _close_refused(connection: apsw.Connection | None, *, has_log: bool) -> None:
@@ -70,9 +76,16 @@ def _close_refused(connection: apsw.Connection | None, *, has_log: bool) -> None
     connection.close()
 
 
-def _has_log(path: Path) -> bool:
-    log = path.with_name(path.name + "-wal")
-    return log.exists() and log.stat().st_size > 0
+def has_log(path: Path) -> bool:
+    """Whether a write-ahead log with content stands beside the file."""
+    return _has_content(path, "-wal")
+
+
+def _has_content(path: Path, suffix: str) -> bool:
+    try:
+        return path.with_name(path.name + suffix).stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _check_file(path: Path) -> None:
@@ -80,11 +93,14 @@ def _check_file(path: Path) -> None:
         return
     if not path.is_file():
         raise StorageError(f"{path}: is no file, wanted an SQLite database")
+    if _has_content(path, "-journal"):
+        # A write was cut off, perhaps the file's very first: what SQLite makes of the two is the file.
+        return
     with path.open("rb") as file:
         head = file.read(100)
     if not head.startswith(_HEADER):
         raise StorageError(f"{path}: is no SQLite database; it begins with {head[:16]!r}, wanted {_HEADER!r}")
-    if len(head) == 100 and not _has_log(path):
+    if len(head) == 100 and not has_log(path):
         # With a write-ahead log beside it the file may lag behind its own header; without one it may not.
         page_size = int.from_bytes(head[16:18], "big")
         wanted = int.from_bytes(head[28:32], "big") * (65536 if page_size == 1 else page_size)

@@ -57,7 +57,10 @@ class SystemStopped(AmendsError):  # noqa: N818 - reads as the fact it reports
 
 
 class StorageError(AmendsError):
-    """A database file can't be used; the message names the file and why. Nothing in it was changed."""
+    """A database file can't be used, or not any more; the message names the file and why. Nothing in it was changed.
+
+    A journal's file that is damaged is copied before anything is tried with it; the message names the copy too.
+    """
 
 
 class JournalHeld(StorageError):  # noqa: N818 - reads as the fact it reports

@@ -30,6 +30,7 @@ MESSAGE_DEAD_LETTERED: Final = "message.dead_lettered"  # actor, message, reason
 HANDLER_FAILED: Final = "handler.failed"  # service, command, saga_id, step, error, traceback
 JOURNAL_BLOCKED: Final = "journal.blocked"  # path, reason
 JOURNAL_UNBLOCKED: Final = "journal.unblocked"  # path
+JOURNAL_SALVAGED: Final = "journal.salvaged"  # path, copy, damage, instances, quarantined
 SERVICE_BLOCKED: Final = "service.blocked"  # service, reason
 
 _stdlib = logging.getLogger("amends")

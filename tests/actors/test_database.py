@@ -1,5 +1,6 @@
 """Opening an SQLite file: made, migrated or refused, and refused without a trace."""
 
+import struct
 from pathlib import Path
 
 import apsw
@@ -79,3 +80,40 @@ def test_sql_files_in_order(tmp_path: Path) -> None:
     (tmp_path / "0004_d.sql").write_text("")
     with pytest.raises(StorageError, match="0003_"):
         sql_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update amends_versions set version = 'x'",
+        "update amends_versions set owner = cast(x'ff' as text)",
+        "drop table amends_versions",
+        "drop table amends_versions; create table amends_versions as select 'service' as owner, null as version",
+    ],
+)
+def test_damaged_versions(tmp_path: Path, change: str) -> None:
+    """Whatever stands where the version should, the error is ours and names the file, and nothing stays open."""
+    open_and_close(tmp_path / "a.db", service=(ONE,))
+    db = apsw.Connection(str(tmp_path / "a.db"))
+    db.execute(change)
+    db.close()
+    before = (tmp_path / "a.db").read_bytes()
+    with pytest.raises(StorageError, match=r"a\.db: can't be opened"):
+        open_and_close(tmp_path / "a.db", service=(ONE,))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
+    assert (tmp_path / "a.db").read_bytes() == before
+
+
+# A rollback journal of a file that was empty: its magic number, no page, a nonce, no page before, sector and page size.
+FIRST_WRITE = (bytes.fromhex("d9d505f920a163d7") + struct.pack(">5I", 0, 1, 0, 512, 4096)).ljust(512, b"\0")
+
+
+@pytest.mark.parametrize("torn", [b"SQLite f", bytes(512) + b"rest", b"SQLite format 3\0".ljust(100, b"\x07")])
+def test_a_first_write_that_was_cut_off(tmp_path: Path, torn: bytes) -> None:
+    """What a rollback journal beside the file takes back was never there, be it the file's very first page."""
+    (tmp_path / "a.db").write_bytes(torn)
+    with pytest.raises(StorageError):
+        open_and_close(tmp_path / "a.db", service=(ONE,))
+    (tmp_path / "a.db-journal").write_bytes(FIRST_WRITE)
+    open_and_close(tmp_path / "a.db", service=(ONE,))
+    assert tables(tmp_path / "a.db") == {"one"}

@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from amends.actors.journal.memory import MemoryStore
 from amends.actors.journal.sqlite import SqliteStore
 from amends.actors.journal.store import Batch, Instance, Store, Stored, checksum, verify
+from amends.protocol import codec
 from amends.protocol.errors import RecordCorrupt
+from amends.protocol.messages import SagaId
+from amends.protocol.records import Ended, Record, Started, StepDone
 
 
 class Place:
@@ -48,12 +52,18 @@ def instance(saga_id: str, key: str | None = None, saga: str = "s") -> Instance:
     return Instance(saga_id, saga, 1, key or saga_id, "open", 1.5)
 
 
-def history(saga_id: str, length: int, first: int = 0, before: int = 0) -> list[Stored]:
-    """Sound records, from number `first` on."""
+def history(saga_id: str, length: int, first: int = 0, before: int = 0, *, ends: bool = False) -> list[Stored]:
+    """Sound records, from number `first` on; the last may be an end."""
     made = []
     for seq in range(first, first + length):
-        before = checksum(before, saga_id, seq, 2.5, 1, b'{"n":%d}' % seq)
-        made.append(Stored(saga_id, seq, 2.5, 1, "kind", f'{{"n":{seq}}}', before))
+        record: Record = StepDone("step", msgspec.Raw(b"%d" % seq))
+        if seq == 0:
+            record = Started(SagaId(saga_id), "s", 1, saga_id, msgspec.Raw(b"1"), 1.5)
+        elif ends and seq == first + length - 1:
+            record = Ended(completed=True)
+        at, body = 1.5 + seq, codec.encode(record)
+        before = checksum(before, saga_id, seq, at, codec.SCHEMA, body)
+        made.append(Stored(saga_id, seq, at, codec.SCHEMA, codec.TYPES[type(record)], body.decode(), before))
     return made
 
 
@@ -70,6 +80,21 @@ def test_what_is_written_is_read(place: Place) -> None:
         assert store.instance("a") == instance("a")
         assert store.history("a") == history("a", 2)
         verify("a", store.history("a"))
+
+
+def test_opening_changes_nothing_but_the_token(place: Place) -> None:
+    """What an opening mends or puts aside is damage; whatever a batch may have written is none."""
+    ended = [instance("ended"), instance("ended at once"), instance("aside"), instance("aside at its end")]
+    records = [*history("ended", 3, ends=True), *history("ended at once", 2, ends=True), *history("aside", 2)]
+    ends = [("completed", 9.0, "ended"), ("completed", 1.5, "ended at once"), ("quarantined", 7.0, "aside")]
+    place.store.write(opened("open", "b", "Ab"))
+    place.store.write(Batch(ended, [*records, *history("aside at its end", 3, ends=True)], ends))
+    place.store.write(Batch([], [], [("quarantined", 8.0, "aside at its end")]))
+    everything = [place.store.instance(i.saga_id) for i in ended], place.store.counts(), place.store.open_ids("", 10)
+    for _ in range(2):
+        store = place.reopen()
+        assert ([store.instance(i.saga_id) for i in ended], store.counts(), store.open_ids("", 10)) == everything
+        assert store.history("aside") == history("aside", 2)
 
 
 def test_nothing_is_there_at_first(store: Store) -> None:

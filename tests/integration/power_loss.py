@@ -79,11 +79,19 @@ class Recorder:
 
     def open(self, path: str) -> int:
         """The number of the file that `path` names; a new one if nothing stands there."""
-        if not os.path.exists(path):  # noqa: PTH110 - SQLite gives text, and wants it back
+        exists = os.path.exists(path)  # noqa: PTH110 - SQLite gives text, and wants it back
+        # What was made without SQLite is only read through it, and in no image.
+        if not exists or path not in self._files:
             # Connections of several threads make files of their own at the same time.
             self._files[path] = next(self._numbers)
+        if not exists:
             self.events.append(Create(Path(path).name, self._files[path]))
         return self._files[path]
+
+    def overwrite(self, path: Path, content: bytes) -> None:
+        """The disk changes a file by itself."""
+        path.write_bytes(content)
+        self.events += [Write(self._files[str(path)], 0, content), Sync(self._files[str(path)], folder=False)]
 
 
 class _Vfs(apsw.VFS):

@@ -3,12 +3,14 @@
 A forced record is on disk before anything that depends on it is sent, so a crash in between
 repeats a message but never invents one. All that comes in one turn is one commit, and records
 that are not forced wait for the next one that is, a little while at most. When the disk does
-not take it, new instances are refused, and what was accepted is kept here and tried again.
+not take it, new instances are refused, and what was accepted is kept here and tried again. When
+the store can't be read, this incarnation ends, and the next one opens it again.
 Turning history back into a state is `protocol.state.replay`, not ours.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final
 
 from amends.actors.journal.messages import (
     Append,
@@ -41,6 +43,7 @@ RETRY_S = 0.5
 
 _PRUNE_EVERY_S = 60.0
 _PRUNE_LIMIT = 1000
+_CLOSED: Final = ("completed", "compensated")
 
 
 class Journal(Actor):
@@ -200,10 +203,13 @@ class Journal(Actor):
 
     def _answer_known(self, opening: Open, saga_id: SagaId) -> None:
         """An earlier caller started it; whoever asks now gets to know what became of it."""
-        records, problem = self._history(saga_id)
-        instance = self._store.instance(saga_id)
-        if problem or instance is None:
+        instance, records, problem = self._history(saga_id)
+        if instance is None or problem:
             self.tell(opening.reply_to, NotOpened(opening.started.saga_id, problem, corrupt=True))
+            if instance is not None and instance.state in _CLOSED:
+                # Nobody runs it who would say so.
+                telemetry.log.error(telemetry.SAGA_QUARANTINED, saga_id=saga_id, reason=problem)
+                self.on_receive(Quarantine(saga_id))
         else:
             self.tell(opening.reply_to, Known(opening.started.saga_id, instance, records))
 
@@ -259,8 +265,8 @@ class Journal(Actor):
     def _answer_read(self, read: ReadBack | ListOpen | Count) -> None:
         match read:
             case ReadBack(saga_id=saga_id, reply_to=reply_to):
-                records, problem = self._history(saga_id)
-                self.tell(reply_to, History(saga_id, self._store.instance(saga_id), records, problem))
+                instance, records, problem = self._history(saga_id)
+                self.tell(reply_to, History(saga_id, instance, records, problem))
             case ListOpen(after=after, limit=limit, reply_to=reply_to):
                 ids = self._store.open_ids(after, limit)
                 counts = None if after else self._store.counts()
@@ -269,14 +275,27 @@ class Journal(Actor):
             case Count(future=future):
                 self.answer(future, self._store.counts())
 
-    def _history(self, saga_id: SagaId) -> tuple[tuple[Record, ...], str]:
-        """The records of an instance that are on disk; or why they can't be trusted."""
+    def _history(self, saga_id: SagaId) -> tuple[Instance | None, tuple[Record, ...], str]:
+        """An instance and its records as they are on disk; or why they can't be trusted."""
+        instance = self._store.instance(saga_id)
         try:
             stored = self._store.history(saga_id)
             verify(saga_id, stored)
-            return tuple(codec.decode_record(saga_id, s.seq, s.schema, s.body.encode()) for s in stored), ""
+            records = tuple(codec.decode_record(saga_id, s.seq, s.schema, s.body.encode()) for s in stored)
+            _agree(saga_id, instance, records)
+            return instance, records, ""
         except RecordCorrupt as error:
-            return (), str(error)
+            return instance, (), str(error)
+
+
+def _agree(saga_id: SagaId, instance: Instance | None, records: tuple[Record, ...]) -> None:
+    """RecordCorrupt unless the store lists the instance as its history has it; checksums can't tell a lost end."""
+    if instance is None:
+        raise RecordCorrupt(saga_id, 0, "its instance is not listed")
+    last = len(records) - 1
+    if instance.state != "quarantined" and isinstance(records[last], Ended) != (instance.state in _CLOSED):
+        kind = codec.TYPES[type(records[last])]
+        raise RecordCorrupt(saga_id, last, f"is the last one, {kind}, and its instance is {instance.state}")
 
 
 class _Pending:

@@ -2,7 +2,8 @@
 
 The lock is the operating system's (`flock` on a file beside the journal), so a process that is
 killed holds nothing; the file's text names the holder. Every write checks that the token is
-still the last one granted.
+still the last one granted. A file that is damaged is salvaged when it is opened; damage that
+shows later is a StorageError, and the next opening salvages it.
 """
 
 import fcntl
@@ -16,12 +17,27 @@ from typing import Any, Final
 import apsw
 
 from amends.actors import database
+from amends.actors.journal.damage import find_damage, keep_token, last_token
+from amends.actors.journal.salvage import salvage
 from amends.actors.journal.store import Batch, Blocked, Instance, Stored
 from amends.protocol.errors import JournalHeld, RecordCorrupt, StorageError
 
 SCRIPTS: Final = database.sql_files(Path(__file__).parent / "migrations")
 
 _INSTANCE = "saga_id, saga, version, key, state, started_at, ended_at"
+
+# The disk is full or away, or somebody else is at the file: it may pass.
+_PASSING = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.ReadOnlyError,
+    apsw.CantOpenError,
+    apsw.NoMemError,
+)
+# What reading raises, SQLite's errors and those of rows whose values are of other types than were written.
+_UNREADABLE = (apsw.Error, UnicodeDecodeError, TypeError, ValueError)
 
 
 class SqliteStore:
@@ -35,15 +51,20 @@ class SqliteStore:
         self.path = str(path)
         self._lock = _Lock(path)
         try:
-            self._db = database.open_database(path, database.JOURNAL_ID, {"amends": SCRIPTS})
-            with self._db:
-                self._db.execute("update grants set token = token + 1")
-            self.token = int(self._db.execute("select token from grants").get)
-        except (apsw.Error, StorageError) as error:
-            self._lock.release()
-            raise (
-                error if isinstance(error, StorageError) else StorageError(f"{path}: can't be opened: {error}")
-            ) from error
+            self._db = _open_sound(path)
+            self.token = self._take_grant()
+        except _UNREADABLE as error:
+            self._let_go()
+            raise self._unusable(error) from error
+        except StorageError:
+            self._let_go()
+            raise
+
+    def _take_grant(self) -> int:
+        with self._db:
+            token = last_token(self._db) + 1
+            keep_token(self._db, token)
+        return token
 
     def write(self, batch: Batch) -> None:
         db = self._db
@@ -60,9 +81,12 @@ class SqliteStore:
             if batch.ends:
                 db.executemany("update instances set state = ?, ended_at = ? where saga_id = ?", batch.ends)
             db.execute("commit")
-        except apsw.Error as error:
+        except _PASSING as error:
             self._roll_back()
             raise Blocked(str(error)) from error
+        except _UNREADABLE as error:
+            self._roll_back()
+            raise self._unusable(error) from error
         except StorageError:
             self._roll_back()
             raise
@@ -77,22 +101,27 @@ class SqliteStore:
         try:
             rows = self._db.execute("select * from records where saga_id = ? order by seq", (saga_id,))
             return [Stored(*row) for row in rows]
-        except (apsw.CorruptError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise RecordCorrupt(saga_id, 0, f"{self.path}: {error}") from error
+        except _UNREADABLE as error:
+            raise self._unusable(error) from error
 
     def open_ids(self, after: str, limit: int) -> list[str]:
-        rows = self._db.execute(
-            "select saga_id from instances where state = 'open' and saga_id > ? order by saga_id limit ?",
-            (after, limit),
-        )
-        return [str(saga_id) for (saga_id,) in rows]
+        try:
+            rows = self._db.execute(
+                "select saga_id from instances where state = 'open' and saga_id > ? order by saga_id limit ?",
+                (after, limit),
+            )
+            return [str(saga_id) for (saga_id,) in rows]
+        except _UNREADABLE as error:
+            raise self._unusable(error) from error
 
     def counts(self) -> dict[str, int]:
         try:
             counted = self._db.execute("select state, count(*) from instances group by state")
             return {str(state): int(count) for state, count in counted}
-        except apsw.Error as error:
-            raise StorageError(f"{self.path}: can't be read: {error}") from error
+        except _UNREADABLE as error:
+            raise self._unusable(error) from error
 
     def prune(self, before_at: float, limit: int) -> int:
         try:
@@ -104,24 +133,51 @@ class SqliteStore:
                 self._db.executemany("delete from records where saga_id = ?", old)
                 self._db.executemany("delete from instances where saga_id = ?", old)
             return len(old)
-        except apsw.Error as error:
+        except _PASSING as error:
             raise Blocked(str(error)) from error
+        except _UNREADABLE as error:
+            raise self._unusable(error) from error
 
     def close(self) -> None:
+        self._let_go()
+
+    def _let_go(self) -> None:
         # A statement that another thread runs at this very moment keeps the connection, but as soon as somebody
         # else opens the file its token is worth nothing.
         with suppress(apsw.ThreadingViolationError):
-            self._db.close()
+            if "_db" in self.__dict__:
+                self._db.close()
         self._lock.release()
 
     def _one(self, where: str, values: tuple[str, ...]) -> Instance | None:
-        for row in self._db.execute(f"select {_INSTANCE} from instances where {where}", values):
-            return Instance(*row)
+        try:
+            for row in self._db.execute(f"select {_INSTANCE} from instances where {where}", values):
+                return Instance(*row)
+        except _UNREADABLE as error:
+            raise self._unusable(error) from error
         return None
 
+    def _unusable(self, error: Exception) -> StorageError:
+        return StorageError(f"{self.path}: can't be used: {error}")
+
     def _roll_back(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("rollback")
+        # What can't be rolled back is in the way of the next write, and that one says so.
+        with suppress(apsw.Error):
+            if self._db.in_transaction:
+                self._db.execute("rollback")
+
+
+def _open_sound(path: Path) -> apsw.Connection:
+    db = database.open_database(path, database.JOURNAL_ID, {"amends": SCRIPTS})
+    try:
+        damage = find_damage(db, SCRIPTS)
+    except apsw.Error:
+        db.close()
+        raise
+    if not damage:
+        return db
+    db.close()
+    return salvage(path, SCRIPTS, damage)
 
 
 class _Lock:

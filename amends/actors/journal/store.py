@@ -59,7 +59,11 @@ class Blocked(Exception):  # noqa: N818 - reads as the fact it reports
 
 
 class Store(Protocol):
-    """What every store does; `tests/conformance` holds them to it."""
+    """What every store does; `tests/conformance` holds them to it.
+
+    What can't be read or written because the place where it stands is damaged raises StorageError, which names that
+    place; opened again, the store has put aside what the damage concerns and lists everything else as it was.
+    """
 
     path: str
     token: int
@@ -114,13 +118,18 @@ def verify(saga_id: str, history: Sequence[Stored]) -> None:
     before = 0
     for expected, stored in enumerate(history):
         if stored.seq != expected:
-            raise RecordCorrupt(saga_id, expected, f"found record {stored.seq} in its place")
+            raise RecordCorrupt(saga_id, expected, "another record is in its place")
         try:
             wanted = checksum(before, saga_id, stored.seq, stored.at, stored.schema, stored.body.encode())
-        except (AttributeError, TypeError) as error:  # a damaged row may give values of other types
+        except (
+            AttributeError,
+            TypeError,
+            ValueError,
+            OverflowError,
+        ) as error:  # a damaged row may give values of other types
             raise RecordCorrupt(saga_id, expected, f"is no record: {error}") from None
         if stored.checksum != wanted:
-            raise RecordCorrupt(saga_id, stored.seq, f"checksum is {stored.checksum}, wanted {wanted}")
+            raise RecordCorrupt(saga_id, stored.seq, f"checksum is not the wanted {wanted}")
         before = stored.checksum
     if not history:
         raise RecordCorrupt(saga_id, 0, "no record at all")

@@ -26,6 +26,7 @@ from amends.actors.journal.messages import (
 )
 from amends.actors.journal.sqlite import SqliteStore
 from amends.actors.journal.store import Batch, Blocked
+from amends.protocol.errors import StorageError
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Decided, Direction, Ended, Record, Started, StepDone
 from amends.supervisor.actor import Kill, spawn
@@ -296,6 +297,56 @@ def test_damaged_history(journal: JournalUnderTest, store: SpyStore) -> None:
     (refused,) = journal.tell(open_one(journal, "b", "k"))
     assert isinstance(refused, NotOpened)
     assert refused.corrupt
+
+
+@pytest.mark.parametrize("state", ["completed", "compensated"])
+def test_an_end_that_is_lost(journal: JournalUnderTest, store: SpyStore, state: str) -> None:
+    """An instance that is listed as ended and whose history has no end is damaged; nobody gets an outcome of it."""
+    journal.tell(open_one(journal, "a", "k"))
+    journal.tell(append(journal, 1, DONE, forced=True))
+    store.write(Batch([], [], [(state, 9.0, "a")]))
+    (refused,) = journal.tell(open_one(journal, "b", "k"))
+    assert isinstance(refused, NotOpened)
+    assert refused.corrupt
+    assert f"record 1: is the last one, step_done, and its instance is {state}" in refused.reason
+    journal.runtime.advance(LAZY_S)
+    assert store.counts() == {"quarantined": 1}
+
+
+def test_an_end_that_is_not_listed(journal: JournalUnderTest, store: SpyStore) -> None:
+    """Nor is one run that has ended and is listed as open."""
+    journal.tell(open_one(journal, "a"))
+    journal.tell(append(journal, 1, Ended(completed=True), forced=True))
+    store.write(Batch([], [], [("open", 9.0, "a")]))
+    (history,) = journal.tell(ReadBack(A, journal.asker))
+    assert (history.records, "is the last one, ended, and its instance is open" in history.problem) == ((), True)
+
+
+def test_an_instance_that_is_not_listed(journal: JournalUnderTest, store: SpyStore) -> None:
+    """A history of nobody is damage too."""
+    journal.tell(open_one(journal, "a"))
+    del store._instances["a"]
+    (history,) = journal.tell(ReadBack(A, journal.asker))
+    assert (history.records, "not listed" in history.problem) == ((), True)
+
+
+def test_a_store_that_can_not_be_read(store: SpyStore, nobody_left: None) -> None:
+    """The journal's actor ends with nobody told anything, and the next one reads what it could not."""
+    journal = JournalUnderTest(lambda: store)
+    journal.tell(open_one(journal, "a"))
+
+    def damaged() -> dict[str, int]:
+        raise StorageError("journal.db: can't be used")
+
+    sound, store.counts = store.counts, damaged  # type: ignore[method-assign]
+    future: Future[dict[str, int]] = Future()
+    journal.tell(Count(future))
+    assert not future.done()
+    store.counts = sound  # type: ignore[method-assign]
+    spawn(journal.mailbox, lambda: Journal(lambda: store, 1e9))
+    journal.runtime.run()
+    assert future.result(0) == {"open": 1}
+    journal.stop()
 
 
 def test_count(journal: JournalUnderTest) -> None:

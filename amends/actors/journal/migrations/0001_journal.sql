@@ -1,4 +1,5 @@
--- One row for each instance; `started_at` and `ended_at` are unix seconds.
+-- One row for each instance; `started_at` and `ended_at` are unix seconds. All of it follows from the
+-- instance's records, but for who is quarantined.
 create table instances (
     saga_id    text primary key,
     saga       text not null,
@@ -25,7 +26,7 @@ create table records (
     primary key (saga_id, seq)
 ) without rowid;
 
--- Who may write: the token of the last opening.
+-- Who may write: the token of the last opening. The file's user_version says it once more.
 create table grants (
     id    integer primary key check (id = 1),
     token integer not null
