@@ -154,8 +154,6 @@ class Coordinator(Actor):
 
     def let_go(self, *, hung: bool) -> None:
         for mailbox in list(self._sagas.values()):
-            if mailbox.actor is not None:
-                mailbox.actor.retire()
             # It is not over: whoever has asked something of it is answered by the next coordinator.
             self._close(mailbox, None)
         self._sagas.clear()
@@ -285,7 +283,9 @@ class Coordinator(Actor):
             self._pass_on(message)
 
     def _on_history(self, history: History) -> None:
-        if history.instance is not None and history.instance.state in ("completed", "compensated"):
+        if history.problem:
+            self._tell_waiters(history.saga_id, AmendsError(f"instance {history.saga_id}: {history.problem}"))
+        elif history.instance is not None and history.instance.state in ("completed", "compensated"):
             self._tell_waiters(history.saga_id, self._outcome_of(history.records))
 
     def _outcome_of(self, records: Iterable[Any]) -> object:
@@ -368,7 +368,10 @@ class Coordinator(Actor):
         self._tell_waiters(saga_id, problem)
 
     def _close(self, mailbox: Mailbox, dead: Over | None) -> None:
-        # Late answers and alarms for an instance that is over matter to nobody, but people wait for theirs.
+        # Late answers and alarms for an instance that is over matter to nobody, but people wait for theirs; also those
+        # whose question its actor has put aside, which gives it back when it is retired.
+        if mailbox.actor is not None:
+            mailbox.actor.retire()
         mailbox.dead = dead
         mailbox.close()
 

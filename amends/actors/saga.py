@@ -150,6 +150,7 @@ class SagaActor(Actor):
         self._plan: Plan
         self._state: State | None = None
         self._aside: list[object] = []
+        self._over: AmendsError | None = None
         self._records: list[Record] = []
         self._sends: list[Send] = []
         self._wakes: list[tuple[float, int, Wake]] = []
@@ -200,6 +201,10 @@ class SagaActor(Actor):
             self._gate = self._state.length
         if records or (self._gate and (deliveries or self._promises)):
             self._append(records, deliveries, forced=forced)
+        elif self._promises:
+            # What they waited for came to be on disk in this very turn.
+            self._outbox += self._promises
+            self._promises.clear()
         if not self._gate:
             for address, message in deliveries:
                 self.tell(address, message)
@@ -236,9 +241,17 @@ class SagaActor(Actor):
             self._wake_count += 1
             heapq.heappush(self._wakes, (wake.at, self._wake_count, wake))
 
+    def let_go(self, *, hung: bool) -> None:
+        # What was put aside is no letter any more, and the next incarnation has to read it all the same.
+        aside, self._aside = self._aside, []
+        for message in aside:
+            self.address.tell(message)
+
     def _on_message_before_history(self, message: object) -> None:
         if not isinstance(message, History):
             self._aside.append(message)
+            if self._over is not None:
+                self._turn_all_away()
             return
         try:
             if message.problem:
@@ -247,15 +260,24 @@ class SagaActor(Actor):
         except AmendsError as error:
             corrupt = bool(message.problem)
             self.tell(self._around.coordinator, InstanceUnreadable(self._saga_id, str(error), corrupt=corrupt))
+            self._over = AmendsError(f"instance {self._saga_id} can't go on: {error}")
+            self._turn_all_away()
             return
         self._state = state
+        aside, self._aside = self._aside, []
         if state.ended is not None:
             self.tell(self._around.coordinator, InstanceEnded(self._saga_id, outcome(self._plan, state)))
-            return
-        self._decide(Recovered())
-        aside, self._aside = self._aside, []
+        else:
+            self._decide(Recovered())
         for put_aside in aside:
             self.on_receive(put_aside)
+
+    def _turn_all_away(self) -> None:
+        """It can't be read, so whoever asked something of it is told so."""
+        aside, self._aside = self._aside, []
+        for message in aside:
+            if isinstance(message, Cancel | Intervene):
+                self.answer(message.future, self._over)
 
     def _on_alarm(self) -> None:
         self._alarm_at = None
@@ -338,6 +360,8 @@ class SagaActor(Actor):
 
 def state_of(plans: Plans, records: tuple[Record, ...]) -> tuple[Plan, State]:
     """The plan and the state of a history, or AmendsError if this program can't continue it."""
+    if not records:
+        raise AmendsError("it has no record")
     started = records[0]
     if not isinstance(started, Started):
         raise AmendsError(f"the first record is {type(started).__name__}, wanted Started")

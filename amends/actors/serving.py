@@ -19,7 +19,7 @@ from amends.actors.fence import Fence, FenceDamaged, Row, Verdict, judge
 from amends.actors.handlers import Handler
 from amends.actors.outside import OutsideAnswer, OutsideCalls
 from amends.protocol import codec
-from amends.protocol.errors import AmendsError
+from amends.protocol.errors import AmendsError, InputError
 from amends.protocol.messages import (
     CANCELLED,
     Answer,
@@ -189,7 +189,7 @@ class Serving:
             case Verdict.UNDO, _, Row():
                 return self._undo(message, row)
             case Verdict.REPEAT, _, Row():
-                return _recorded(row)
+                return _recorded(message, row)
             case Verdict.WAIT, _, Row():
                 self._outside.wait(message, row, self._handlers.get(row.command or ""))
             case Verdict.BURY, _, _:
@@ -362,7 +362,13 @@ def _text(answer: Done[msgspec.Raw]) -> str:
     return bytes(answer.result).decode()
 
 
-def _recorded(row: Row) -> Answer:
-    if row.state == "done":
-        return Done(msgspec.Raw((row.answer or "null").encode()))
-    return Refused(row.answer or "")
+def _recorded(message: Message, row: Row) -> Answer:
+    if row.state != "done":
+        return Refused(row.answer or "")
+    result = (row.answer or "null").encode()
+    try:
+        codec.decode(object, result, "fence")
+    except InputError:
+        # The journal would take it as it is, and no program could read that instance any more.
+        raise FenceDamaged(message.saga_id) from None
+    return Done(msgspec.Raw(result))

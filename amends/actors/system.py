@@ -5,6 +5,7 @@ runtimes; what is built of them is `tree`'s business.
 """
 
 import atexit
+import inspect
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -280,6 +281,11 @@ def _specs(services: Iterable[type[Service] | ServiceSpec]) -> dict[str, Service
     for service in services:
         spec = service if isinstance(service, ServiceSpec) else ServiceSpec(service)
         name = spec.service.name
+        try:
+            inspect.signature(spec.service).bind(*spec.arguments, **dict(spec.keywords))
+        except TypeError as error:
+            made = f"{spec.service.__name__}.spec(...)"
+            raise PlanError(f"services: {name!r} can't be made: {error}; give its arguments with {made}") from None
         if name in specs:
             raise PlanError(f"services: {name!r} stands twice; give each service its own name")
         if name in OWN_NAMES:

@@ -101,7 +101,7 @@ class Actor(pykka.Actor):
         # Not Pykka's own: it makes a uuid4 and an Event, the two largest costs of an actor.
         mailbox: Mailbox | None = getattr(_birth, "mailbox", None)
         if mailbox is None:
-            raise AmendsError(f"{type(self).__name__}: an amends actor is born into a mailbox; use supervisor.spawn")
+            raise AmendsError(f"{type(self).__name__}: an amends actor is born into a mailbox, by its supervisor")
         _birth.mailbox = None
         self.actor_inbox = mailbox
         self.actor_stopped = _Flag()  # type: ignore[assignment]  # the two methods Pykka calls are there

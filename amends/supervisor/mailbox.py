@@ -105,6 +105,7 @@ class Mailbox:
         "__weakref__",
         "_in_hand",
         "_letters",
+        "_moving",
         "_scheduled",
         "_taken",
         "_turn",
@@ -132,6 +133,7 @@ class Mailbox:
         # The place in `_taken` of the letter the actor is busy with; None between letters.
         self._in_hand: int | None = None
         self._turn: list[Actor] = []
+        self._moving = threading.Lock()
         # Held from the moment a turn is asked for until it is over: an atomic test-and-set, waited for by nobody.
         self._scheduled = threading.Lock()
 
@@ -182,33 +184,18 @@ class Mailbox:
     def get(self) -> Letter:
         """The next letter, or EndOfTurn. Pykka's loop calls it outside its `try`, so the signal passes."""
         actor = self.actor
-        taken = self._taken
-        if actor is None or not self._letters or len(taken) >= actor.turn_budget:
+        if actor is None or not self._letters or len(self._taken) >= actor.turn_budget:
             self._in_hand = None
             raise EndOfTurn
-        letter = self._letters.popleft()
-        self._in_hand = len(taken)
-        taken.append(letter)
-        if actor not in self._turn:
-            self._put_back(letter, taken)
-            raise EndOfTurn
+        # The watch takes a turn's letters away in one piece: with this one, or without it.
+        with self._moving:
+            if actor not in self._turn:
+                raise EndOfTurn
+            letter = self._letters.popleft()
+            self._in_hand = len(self._taken)
+            self._taken.append(letter)
         self.busy_since_s = self.runtime.clock.now_s()
         return letter
-
-    def _put_back(self, letter: Letter, taken: list[Letter]) -> None:
-        """The turn was taken away while the actor reached for this letter, perhaps too early to take that too.
-
-        Whoever removes it from the list of that turn, here or in `give_back`, has it.
-        """
-        try:
-            taken.remove(letter)
-        except ValueError:
-            return
-        self._letters.appendleft(letter)
-        if self.closed:
-            self._drain()
-        else:
-            self.notify()  # the next incarnation may have looked already
 
     def take_up(self, actor: "Actor", place: int) -> None:
         """`actor` is now busy with that letter of its turn: it is watched, and to blame, from here on.
@@ -266,12 +253,12 @@ class Mailbox:
 
     def give_back(self, error: str, traceback: str, *, blame: bool, keep: Any = None) -> None:
         """Return the letters of a turn that failed to the front; `blame` counts it against the one in hand."""
-        taken, self._taken = self._taken, []
-        in_hand, self._in_hand = self._in_hand, None
+        with self._moving:
+            taken, self._taken = self._taken, []
+            in_hand, self._in_hand = self._in_hand, None
         if blame and in_hand is not None and in_hand < len(taken):
             taken[in_hand].failures += 1
-        while taken:
-            letter = taken.pop()
+        for letter in reversed(taken):
             if letter.reply_to is not None:
                 self._bury(letter, "its reader ended with it in hand")
             elif keep is not None and not keep(letter.message):

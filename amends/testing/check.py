@@ -6,13 +6,12 @@ killed at a write. Each history must end, all done or all undone, and keep your 
 Two things that go wrong at once are for `FaultPlan` and seeds.
 """
 
-import json
 import linecache
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -22,14 +21,13 @@ from amends.protocol import codec
 from amends.protocol.errors import AmendsError, JournalUnavailable, Overloaded, SystemStopped
 from amends.protocol.saga import Saga
 from amends.protocol.state import Compensated, Completed, Outcome
-from amends.supervisor import telemetry
 from amends.testing.cases import CALM, REFUSED, Case, Possible, cases_of, not_tried
-from amends.testing.handlers import Simulated
+from amends.testing.facts import Raised
 from amends.testing.report import Report, SagaFailed, Tried
 from amends.testing.system import HistoryFailed, SimulatedSystem
 
 Invariant = Callable[[SimulatedSystem], object]
-"""Raises AssertionError if something of yours does not hold once everything has come to rest."""
+"""Raises, or returns False, if something of yours does not hold once everything has come to rest."""
 
 _ASKS: Final = 20
 """How often a client asks before it gives up."""
@@ -57,7 +55,7 @@ def check_saga(
     """Let everything go wrong with a saga, one thing in each history, on the way forward and on every way back.
 
     Args:
-        invariants: each is called with the system after each history, and raises AssertionError.
+        invariants: each is called with the system after each history; one that raises, or returns False, does not hold.
         given: the saga's input; with nothing going wrong it must complete.
         before: prepares each history: stocks up, and resets whatever of yours is no service's database.
         sagas: others the system needs.
@@ -67,10 +65,11 @@ def check_saga(
         SagaFailed: at least one case fails; the message has each, with what replays it.
         InputError, PlanError: `given` does not fit the saga, or the saga not the services; nothing was run.
     """
+    __tracebackhide__ = True  # what pytest shows is the message, and not this function
     codec.checked(saga.plan.input, given, f"saga {saga.plan.name!r}")
     runner = _Runner(saga, tuple(services), tuple(invariants), given, key, before, (saga, *sagas))
     runner.make(_CALM)
-    with _heard() as runner.heard:
+    with _silent_log():
         report = runner.report(only)
     if report.failed:
         raise SagaFailed(saga.__name__, report)
@@ -88,7 +87,6 @@ class _Runner:
     key: str
     before: Callable[[SimulatedSystem], object] | None
     sagas: Sequence[type[Saga]]
-    heard: list[dict[str, Any]] = field(default_factory=list)
     who: str = ""
 
     def make(self, case: Case) -> SimulatedSystem:
@@ -121,7 +119,6 @@ class _Runner:
 
     def _run(self, case: Case) -> tuple[Tried, Possible]:
         """One history, and the places at which something may go wrong once it has begun."""
-        self.heard.clear()
         system = self.make(case)
         history = _History(system, self)
         with system:
@@ -132,7 +129,7 @@ class _Runner:
                 error.add_note(f"in the case {case.name!r} of check_saga")
                 raise
             trace = tuple(f"{fact.at_s:9.3f}  {fact}" for fact in system.facts[history.begun : history.rest])
-        raised = tuple(dict.fromkeys(_raised(event) for event in self.heard))
+        raised = tuple(dict.fromkeys(fact.what for fact in system.facts if isinstance(fact, Raised)))
         ended = "" if history.outcome is None else type(history.outcome).__name__.lower()
         places = list(system.world.fates.possible.items())[history.places :]
         return Tried(case, ended, found, raised if found else (), trace if found else ()), dict(places)
@@ -161,12 +158,15 @@ class _History:
         try:
             self._prepare()
             self._ask_until_told()
+            stuck = self._stuck()
+            if stuck:
+                return stuck
             self.system.check()
         except HistoryFailed as error:
             return str(error.__cause__)
         except AmendsError as error:
             return f"{type(error).__name__}: {error}"
-        return self._stuck() or _unexpected(case, self.outcome) or self._broken_invariants()
+        return _unexpected(case, self.outcome) or self._broken_invariants()
 
     def _prepare(self) -> None:
         # Places are counted, so those met here are none that a case names.
@@ -209,10 +209,16 @@ class _History:
 
     def _broken_invariants(self) -> str:
         for invariant in self.runner.invariants:
+            found = ""
             try:
-                invariant(self.system)
+                if invariant(self.system) is False:
+                    found = "it is not so"
             except AssertionError as error:
-                return f"invariant {getattr(invariant, '__name__', invariant)}: {str(error) or _place(error)}"
+                found = str(error) or _place(error)
+            except Exception as error:  # noqa: BLE001 - an invariant that can't look has not held
+                found = f"{type(error).__name__}: {error}, in {_place(error)}"
+            if found:
+                return f"invariant {getattr(invariant, '__name__', invariant)}: {found}"
         return ""
 
 
@@ -232,39 +238,19 @@ def _no_case(only: str, cases: Sequence[Case]) -> AmendsError:
     return AmendsError(f"only is {only!r}, wanted the name of a case, as {', '.join(map(repr, close))}")
 
 
-def _place(error: AssertionError) -> str:
-    """The line of an assertion that says nothing."""
+def _place(error: Exception) -> str:
+    """The line that raised it."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     line = linecache.getline(frame.filename, frame.lineno or 0).strip()
     return f"line {frame.lineno}: {line}" if line else f"line {frame.lineno}"
 
 
 @contextmanager
-def _heard() -> Iterator[list[dict[str, Any]]]:
-    """Errors that handlers raise of themselves, which are otherwise only logged; meanwhile the log is silent."""
+def _silent_log() -> Iterator[None]:
+    """Hundreds of planned errors are no news to whoever reads the log."""
     log = logging.getLogger("amends")
-    events: list[dict[str, Any]] = []
-
-    class Ear(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.name != log.name:
-                return
-            event = json.loads(record.getMessage())
-            if event["event"] == telemetry.HANDLER_FAILED and event["error"] != Simulated.__name__:
-                events.append(event)
-
-    ear, propagate = Ear(), log.propagate
-    log.addHandler(ear)
-    log.propagate = False
+    disabled, log.disabled = log.disabled, True
     try:
-        yield events
+        yield
     finally:
-        log.removeHandler(ear)
-        log.propagate = propagate
-
-
-def _raised(event: dict[str, Any]) -> str:
-    place = event["traceback"].strip().splitlines()
-    return f"{event['service']}, {event['command']} of step {event['step']!r}: {event['error']}" + (
-        f", {place[-1].strip()}" if place else ""
-    )
+        log.disabled = disabled

@@ -19,6 +19,7 @@ from amends.actors.journal.memory import MemoryStore
 from amends.actors.journal.store import Batch, Blocked, Instance, Store, Stored
 from amends.actors.storage.port import Storage
 from amends.protocol import codec
+from amends.protocol.errors import AmendsError
 from amends.protocol.messages import SagaId
 from amends.testing.facts import Effect
 from amends.testing.life import Life
@@ -86,11 +87,17 @@ class VirtualDisk:
         self._inner = inner
         self._readers: dict[str, apsw.Connection] = {}
         self._seen: dict[str, int] = {}
+        self._opened = False
 
     # The port.
 
     def open_store(self) -> Store:
-        return _Store(self._inner.open_store(), self._world, self.life)
+        store = self._inner.open_store()
+        if not self._opened and store.counts():
+            store.close()
+            raise AmendsError(f"{self.name}: has a journal with instances of an earlier system; wanted an empty folder")
+        self._opened = True
+        return _Store(store, self._world, self.life)
 
     def open_service(self, service: str, scripts: Mapping[str, Sequence[str]]) -> apsw.Connection:
         if service not in self._readers:
@@ -173,7 +180,10 @@ class _Store:
     def prune(self, before_at: float, limit: int) -> int:
         if self._life.ended:
             raise Blocked("the process is gone")
-        return self._inner.prune(before_at, limit)
+        forgotten = self._inner.prune(before_at, limit)
+        if forgotten:
+            self._world.forget(lambda saga_id: self._inner.instance(saga_id) is None)
+        return forgotten
 
     # What a store promises, for those who read types; `__init__` binds them.
     find: Callable[[str, str], Instance | None]

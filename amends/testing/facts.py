@@ -113,6 +113,30 @@ class Effect(Fact):
 
 
 @dataclass(slots=True)
+class Raised(Fact):
+    """Code of the application raised: a handler, an undo, or a step's method.
+
+    Attributes:
+        method: as "service.method", or "saga.step".
+        error: the error's class and text.
+        place: file and line, the innermost that is neither of amends nor of a library.
+    """
+
+    who: str
+    method: str
+    error: str
+    place: str
+
+    @property
+    def what(self) -> str:
+        """What was raised where."""
+        return f"{self.method} raised {self.error}, at {self.place}"
+
+    def __str__(self) -> str:
+        return f"! {self.what}, for {self.who}"
+
+
+@dataclass(slots=True)
 class Recorded(Fact):
     """A record is on disk."""
 

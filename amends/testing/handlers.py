@@ -4,7 +4,7 @@ The handlers themselves are the service's own, on its own database; around each 
 decides whether it is reached at all, and what notes its work.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -41,9 +41,10 @@ class _Rule:
 class SimulatedService:
     """One service of a simulated system, for a test to say what goes wrong in it."""
 
-    def __init__(self, name: str, commands: tuple[str, ...]) -> None:
+    def __init__(self, name: str, handlers: Mapping[str, Handler]) -> None:
         self._name = name
-        self._commands = commands
+        self._handlers = handlers
+        self._commands = sorted(handlers)
         self._rules: dict[str, list[_Rule]] = {}
 
     def refuses(self, command: type, *, reason: str = "refused", times: float = float("inf")) -> None:
@@ -80,8 +81,16 @@ class SimulatedService:
         return "", ""
 
     def _say(self, command: type, rule: _Rule) -> None:
-        if command.__name__ not in self._commands:
-            raise AmendsError(f"service {self._name!r}: command is {command.__name__}, wanted one of {self._commands}")
+        handler = self._handlers.get(getattr(command, "__name__", ""))
+        if handler is None:
+            found = getattr(command, "__name__", repr(command))
+            raise AmendsError(f"service {self._name!r}: command is {found}, wanted one of {self._commands}")
+        if rule.undo and handler.undo is None:
+            raise AmendsError(f"service {self._name!r}: {command.__name__} has no undo")
+        if rule.fate == "hang" and handler.outside and not rule.undo:
+            raise AmendsError(f"service {self._name!r}: {command.__name__} is a call outside, which nobody gives up")
+        if not rule.times > 0:
+            raise AmendsError(f"service {self._name!r}: times is {rule.times}, wanted more than 0")
         self._rules.setdefault(command.__name__, []).append(rule)
 
 
@@ -127,7 +136,8 @@ class Stage:
             self._before(fate, reason, service)
             answer = _answer(fate, reason)
             if answer is None:
-                answer = method(service, *arguments)
+                with self._world.told_if_raised(message.saga_id, f"{service.name}.{name}"):
+                    answer = method(service, *arguments)
                 if isinstance(answer, Done) or (answer is None and kind == "undo"):
                     note(service.db, message.saga_id, message.step, name, kind, message.token)
             self._after(fate)
@@ -144,7 +154,10 @@ class Stage:
             possible = _OUTSIDE[1:] if done or not self._may_refuse(key.saga_id, key.step) else _OUTSIDE
             fate, reason = self._fate(service.name, name, key.saga_id, command, possible, "do")
             self._before(fate, reason, service)
-            answer = _answer(fate, reason) or handler.run(service, asked, key)
+            answer: Any = _answer(fate, reason)
+            if answer is None:
+                with self._world.told_if_raised(key.saga_id, f"{service.name}.{name}"):
+                    answer = handler.run(service, asked, key)
             if isinstance(answer, Done):
                 self._world.did_outside(self._effect(service, name, key))
             self._after(fate)
@@ -154,7 +167,8 @@ class Stage:
 
     def _verifying(self, handler: Handler, verify: Callable[..., Any]) -> Callable[..., Any]:
         def call(service: Service, asked: object, key: IdempotencyKey) -> Any:
-            answer = verify(service, asked, key)
+            with self._world.told_if_raised(key.saga_id, f"{service.name}.{verify.__name__}"):
+                answer = verify(service, asked, key)
             if isinstance(answer, Done):
                 self._world.did_outside(self._effect(service, handler.run.__name__, key))
             return answer

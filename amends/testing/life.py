@@ -29,7 +29,7 @@ _WAKES_AFTER_S: Final = 1.0
 
 
 class ProcessDied(BaseException):
-    """Takes the stack of a process that is gone out of the world; nobody catches it but who runs the world."""
+    """Takes the stack of a handler that hangs in a process that is gone out of the world."""
 
 
 RunUntil = Callable[[Callable[[], bool], float | None], None]
@@ -156,7 +156,7 @@ class SimulatedRuntime:
 
     def _after(self, mailbox: Mailbox, actor: Actor | None) -> None:
         world = self._world
-        if actor is not None and actor.failure is not None:
+        if actor is not None and actor.failure is not None and not self._life.ended:
             error, frames = actor.failure
             world.see(Fell(world.now_s, world.who(mailbox.name), actor.incarnation, error, frames))
         self._life.turn_over(mailbox.name)

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from amends.protocol import codec
+from amends.protocol.errors import InputError
 
 LATE: Final = ("late 0.2", "late 2", "late 8", "late 20")
 """How much later than usual something may happen, in virtual seconds: within a retry, a timeout, a few of them."""
@@ -64,6 +65,14 @@ class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     cancelled: float = 0.0
     most: int = 4
 
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if name != "most" and not 0.0 <= value <= 1.0:
+                raise InputError("fault plan", f"$.{name}", f"found {value}, wanted a share from 0 to 1")
+        if self.most < 0:
+            raise InputError("fault plan", "$.most", f"found {self.most}, wanted 0 or more")
+
 
 class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What goes another way than usual.
@@ -76,6 +85,13 @@ class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     deviations: dict[str, str] = {}
     seed: int | None = None
     faults: FaultPlan = FaultPlan()
+
+    def __post_init__(self) -> None:
+        for label, fate in self.deviations.items():
+            if fate not in _RATES:
+                raise InputError("schedule", f"$.deviations[{label!r}]", f"found {fate!r}, wanted one of {[*_RATES]}")
+        if self.seed is None and self.faults != FaultPlan():
+            raise InputError("schedule", "$.seed", "found none, wanted one to draw the faults from")
 
     def to_json(self) -> str:
         """One line."""
@@ -112,6 +128,11 @@ class Fates:
         return self._schedule.seed
 
     @property
+    def unmet(self) -> list[str]:
+        """Labels with a deviation that the history never came to, or that can't meet it; none once it is calm."""
+        return [] if self.calm else [label for label in self._schedule.deviations if label not in self.met]
+
+    @property
     def recorded(self) -> Schedule:
         """The schedule that gives this history again, without a seed."""
         return Schedule(dict(self.met))
@@ -120,9 +141,9 @@ class Fates:
         """The label of this visit to a place, and its fate: USUAL or one of `possible`."""
         number = self._counts[place] = self._counts.get(place, 0) + 1
         label = f"{place} #{number}"
-        self.possible[label] = possible
         if self.calm:
             return label, USUAL
+        self.possible[label] = possible
         fate = self._schedule.deviations.get(label, USUAL)
         if not fate and self._schedule.seed is not None:
             fate = self._drawn(label, possible)
@@ -137,9 +158,8 @@ class Fates:
         chance = int.from_bytes(digest, "big") / 2**64
         plan = self._schedule.faults
         for fate in possible:
-            rate = getattr(plan, _RATES[fate])
-            if fate in LATE:
-                rate /= len(LATE)
+            kind = _RATES[fate]
+            rate = getattr(plan, kind) / sum(_RATES[other] == kind for other in possible)
             if chance < rate:
                 return fate if fate in LATE or self._one_more() else USUAL
             chance -= rate

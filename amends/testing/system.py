@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import msgspec
+
 from amends.actors.handle import Handle
 from amends.actors.journal.journal import Journal
 from amends.actors.service import Service, ServiceSpec
@@ -25,7 +27,7 @@ from amends.actors.tree import Ground, Runtimes
 from amends.protocol.errors import AmendsError, SystemStopped
 from amends.protocol.events import CancelAnswer, Intervention
 from amends.protocol.messages import SagaId
-from amends.protocol.saga import Saga
+from amends.protocol.saga import Plan, PlannedStep, Saga
 from amends.protocol.state import Outcome
 from amends.supervisor.mailbox import Address
 from amends.supervisor.runtime import Clock
@@ -108,8 +110,10 @@ class SimulatedSystem(System):
             folder or "simulated", sagas=sagas, services=services, max_open=max_open, retention_s=retention_s
         )
         specs = self._plot.specs
-        self._said = {name: SimulatedService(name, tuple(spec.service.handlers)) for name, spec in specs.items()}
-        self._plot = replace(self._plot, specs={name: self._staged(spec) for name, spec in specs.items()})
+        self._said = {name: SimulatedService(name, spec.service.handlers) for name, spec in specs.items()}
+        self._plans = {name: self._watched(plan) for name, plan in self._plans.items()}
+        staged = {name: self._staged(spec) for name, spec in specs.items()}
+        self._plot = replace(self._plot, specs=staged, plans=self._plans)
         self.world = World(schedule or Schedule(), self._plans, specs)
         self.world.watch(checkers)
         self._storage = self._disk = VirtualDisk(self.world, Folder(folder) if folder else MemoryDisk())
@@ -178,11 +182,16 @@ class SimulatedSystem(System):
 
     def run_until(self, so: Callable[[], bool], within_s: float | None = None, what: str = "") -> None:
         """Let the world go on until something is so."""
-        until_s = self.world.now_s + (PATIENCE_S if within_s is None else within_s)
+        limit_s = PATIENCE_S if within_s is None else within_s
+        until_s = self.world.now_s + limit_s
         while not so():
             if self.world.agenda.next_s > until_s:
                 self.world.agenda.now_s = until_s
-                raise Stalled(f"{what or 'what is waited for'}: not within {until_s} virtual seconds")
+                still = "; ".join(known.lags for known in self.world.instances.values() if known.lags)
+                raise Stalled(
+                    f"{what or 'what is waited for'}: not within {limit_s} virtual seconds"
+                    + (f"; still open: {still}" if still else "")
+                )
             self._step()
 
     def calm(self) -> None:
@@ -210,6 +219,7 @@ class SimulatedSystem(System):
 
         A statement that writes is committed at once: for setting a scene.
         """
+        self.service(service)
         return self._disk.query(service, sql, values)
 
     @property
@@ -228,15 +238,21 @@ class SimulatedSystem(System):
         return self.world.fates.recorded
 
     def check(self) -> None:
-        """Everything has come to rest: HistoryFailed unless it is as it must be then."""
+        """Everything has come to rest: HistoryFailed unless every instance has ended, and all is as it must be."""
         self.world.at_rest()
+        unmet = self.world.fates.unmet
+        if unmet:
+            wrong = AssertionError(
+                f"the schedule speaks of {unmet}, and this history has no such place, or no such fate"
+            )
+            self.world.problem = self.world.problem or wrong
         self._raise_problem()
 
     # Callers, whose questions and answers are facts too.
 
     def submit(self, saga: type[Saga], value: Any, *, key: str | None = None) -> Handle:
-        self.world.asked("start", key or saga.plan.name)
         handle = super().submit(saga, value, key=key)
+        self.world.asked("start", key or saga.plan.name)
         handle.on_answer(
             lambda accepted: self._told(accepted, None, "accepted", key or saga.plan.name),
             lambda outcome: self._told(outcome, _saga_id(handle), "outcome", key or saga.plan.name),
@@ -248,8 +264,8 @@ class SimulatedSystem(System):
         super().kill(name)
 
     def _ask_cancel(self, saga_id: SagaId) -> "Future[CancelAnswer]":
-        self.world.asked("cancel", self.world.who(saga_id))
         future = super()._ask_cancel(saga_id)
+        self.world.asked("cancel", self.world.who(saga_id))
         future.add_done_callback(lambda answer: self._told(answer, saga_id, "cancel"))
         return future
 
@@ -285,6 +301,19 @@ class SimulatedSystem(System):
             spec.keywords,
             lambda: Stage(self.world, self._disk.life, said),
         )
+
+    def _watched(self, plan: Plan) -> Plan:
+        """The plan, with each method watched for what it raises."""
+
+        def watch(step: PlannedStep) -> PlannedStep:
+            def build(*arguments: Any) -> Any:
+                instance = SagaId(self._disk.life.runtime.current)
+                with self.world.told_if_raised(instance, f"{plan.saga.__name__}.{step.name}"):
+                    return step.build(*arguments)
+
+            return msgspec.structs.replace(step, build=build)
+
+        return msgspec.structs.replace(plan, steps={name: watch(step) for name, step in plan.steps.items()})
 
     def _step(self) -> None:
         self.world.agenda.step()

@@ -5,8 +5,12 @@ an error raised inside an actor would only restart it, and raised by whoever run
 Of each instance the world knows what is on disk, and nothing else.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import sysconfig
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, Final
 
 from amends.protocol.messages import SagaId
@@ -14,7 +18,7 @@ from amends.protocol.records import Record, Started
 from amends.protocol.saga import Plan
 from amends.protocol.state import PHASE, State, apply, first_state, start_ready
 from amends.testing.agenda import Agenda
-from amends.testing.facts import Asked, Effect, Fact, Recorded, Trouble
+from amends.testing.facts import Asked, Effect, Fact, Raised, Recorded, Trouble
 from amends.testing.schedule import Fates, Schedule
 
 if TYPE_CHECKING:
@@ -64,6 +68,18 @@ class Known:
         return self.state is not None and self.state.ended is None and not self.rests
 
     @property
+    def lags(self) -> str:
+        """What keeps it open: its steps under way, and why they are; empty if it has ended."""
+        if self.state is None or self.state.ended is not None:
+            return ""
+        steps = [
+            f"step {name!r} is {'stuck' if p.stuck else p.status.name.lower()}" + (f" ({p.reason})" if p.reason else "")
+            for name, p in self.state.steps.items()
+            if p.status in PHASE
+        ]
+        return f"{self.who}: {', '.join(steps) or 'nothing is under way'}"
+
+    @property
     def rests(self) -> bool:
         """Whether only a person, or a slow retry, can bring it on: all that is under way is stuck."""
         if self.state is None or not self.state.stuck:
@@ -77,6 +93,7 @@ class World:
     Attributes:
         facts: what was seen, oldest first.
         instances: what is on disk of each.
+        forgotten: those that the journal has pruned.
         problem: the first thing a checker did not like.
     """
 
@@ -88,7 +105,8 @@ class World:
         self.services = services
         self.facts: list[Fact] = []
         self.instances: dict[SagaId, Known] = {}
-        self.problem: AssertionError | None = None
+        self.forgotten: set[SagaId] = set()
+        self.problem: Exception | None = None
         self._whos: dict[SagaId, str] = {}
         self._anonymous = 0
         self._outside: set[tuple[SagaId, str]] = set()
@@ -120,7 +138,7 @@ class World:
         """Check, and keep what is found."""
         try:
             check()
-        except AssertionError as error:
+        except Exception as error:  # noqa: BLE001 - a checker that can't look is a finding too
             self.problem = self.problem or error
 
     def at_rest(self) -> None:
@@ -134,6 +152,16 @@ class World:
         if fate:
             self.see(Trouble(self.now_s, label, fate))
         return fate
+
+    @contextmanager
+    def told_if_raised(self, saga_id: SagaId, method: str) -> Iterator[None]:
+        """Code of the application runs inside: what it raises goes on its way, and is seen."""
+        try:
+            yield
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+            self.see(Raised(self.now_s, self.who(saga_id), method, told, _place(error)))
+            raise
 
     def asked(self, what: str, who: str = "") -> None:
         """Somebody outside asks for something."""
@@ -155,11 +183,19 @@ class World:
         """What traces and labels call the instance, or any actor."""
         return self._whos.get(SagaId(saga_id), saga_id)
 
+    def forget(self, gone: Callable[[SagaId], bool]) -> None:
+        """The journal has pruned what ended long ago."""
+        for saga_id in [i for i, known in self.instances.items() if not known.lags and gone(i)]:
+            del self.instances[saga_id]
+            self.forgotten.add(saga_id)
+
     def on_disk(self, saga_id: SagaId, seq: int, record: Record) -> None:
         """A record is there for good."""
         known = self.instances.get(saga_id)
         if known is None:
-            assert isinstance(record, Started)
+            if not isinstance(record, Started):
+                self.problem = self.problem or AssertionError(f"a history of {self.who(saga_id)} begins with {record}")
+                return
             plan = self.plans[record.saga, record.version]
             self._name(saga_id, record)
             known = self.instances[saga_id] = Known(self.who(saga_id), plan)
@@ -179,3 +215,18 @@ class World:
         elif name in self._whos.values():
             name = f"{started.saga}:{started.key}"
         self._whos[saga_id] = name
+
+
+def _place(error: Exception) -> str:
+    """The innermost line of the application's own code; its file goes by its name, as in every process."""
+    frames = [frame for frame in extract_tb(error.__traceback__) if not _is_foreign(frame.filename)]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown line"
+
+
+def _is_foreign(file: str) -> bool:
+    return file.startswith(_FOREIGN) or not file.endswith(".py")
+
+
+_FOREIGN: Final = tuple(
+    {str(Path(__file__).parents[1]), *(sysconfig.get_paths()[name] for name in ("stdlib", "purelib"))}
+)

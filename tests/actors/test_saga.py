@@ -26,7 +26,7 @@ from amends.protocol.machine import begin
 from amends.protocol.messages import Answer, Do, Done, Refused, Reply, Unavailable, Undo, Undone
 from amends.protocol.records import Decided, Direction, Ended, Record, Resumed, Started, StepDone
 from amends.protocol.state import Compensated, Completed
-from amends.supervisor.actor import spawn
+from amends.supervisor.actor import Kill, spawn
 from amends.supervisor.mailbox import Caller, Mailbox
 from amends.supervisor.telemetry import Counters
 from tests.actors.trip import BookTrip
@@ -213,6 +213,39 @@ def test_cancel_is_answered_once_it_is_on_disk(instance: Instance) -> None:
     later: Future[Any] = Future()
     instance.tell(Cancel(later))
     assert later.result(0) is CancelAnswer.TOO_LATE
+
+
+def test_an_answer_whose_wait_ends_in_the_same_turn(instance: Instance) -> None:
+    """What it waits for is on disk by the time the turn settles, so it is told without another record."""
+    instance.open()
+    first: Future[Any] = Future()
+    instance.tell(Cancel(first))
+    (append,) = instance.appended()
+    second: Future[Any] = Future()
+    instance.tell(Cancel(second), Durable(append.first + len(append.records)))
+    assert second.result(0) is CancelAnswer.TOO_LATE
+
+
+def test_asked_while_the_history_is_read(instance: Instance) -> None:
+    """What was put aside is answered also if the history can't be read, and so is what comes after."""
+    spawn(instance.mailbox, lambda: SagaActor(SAGA, instance.around, None))
+    early, late = Future[Any](), Future[Any]()
+    instance.tell(Cancel(early))
+    instance.tell(History(SAGA, None, (), "torn"), Cancel(late))
+    for future in (early, late):
+        assert "torn" in str(future.exception(0))
+
+
+def test_killed_while_the_history_is_read(instance: Instance) -> None:
+    """The next incarnation answers what the one before had put aside."""
+    spawn(instance.mailbox, lambda: SagaActor(SAGA, instance.around, None))
+    future = Future[Any]()
+    instance.tell(Cancel(future))
+    instance.tell(Kill())
+    ended = (instance.started, Decided(Direction.BACK, None, "x"), Ended(completed=False, reason="x"))
+    spawn(instance.mailbox, lambda: SagaActor(SAGA, instance.around, None))
+    instance.tell(History(SAGA, None, ended, ""))
+    assert future.result(0) is CancelAnswer.ALREADY_ENDED
 
 
 def test_act_on_what_is_not_stuck(instance: Instance) -> None:

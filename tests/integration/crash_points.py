@@ -151,8 +151,8 @@ def _for_an_outcome(caller: Caller, value: object) -> bool:
 POINTS = (
     # Opening.
     Point("lock held, file not open", _Lock, "__init__", after=True),
-    Point("database open, not migrated", database, "migrate"),
-    Point("migration run, not committed", database, "migrate", in_transaction=True),
+    Point("database open, not migrated", database, "_migrate"),
+    Point("migration run, not committed", database, "_migrate", in_transaction=True),
     Point("store opened, token taken", SqliteStore, "__init__", after=True),
     # Starting.
     Point("start asked, journal not written", Journal, "on_receive", after=True, counts=_told(Open)),

@@ -22,6 +22,7 @@ NAMES = ["a", "b", "c", "d", "e"]
         "token = 'x'",
         "payload = cast(x'ff' as text)",
         "answer = x'ff'",
+        """answer = '"cut off'""",
         "step = cast(x'ff' as text)",
     ],
 )

@@ -69,14 +69,21 @@ class Scene:
 
     def close(self) -> None:
         """Its turn is taken away, and its address closed."""
-        self.actor.retire()
-        self.box.close()
+        self._taken_away(self.box.close)
 
     def replace(self) -> None:
-        """Its turn is taken away, and another incarnation looks into the mailbox and finds nothing."""
-        self.actor.retire()
-        spawn(self.box, lambda: Unlisted(self.kept))
-        until(self._is_quiet)
+        """Its turn is taken away, and another incarnation reads in its stead."""
+        self._taken_away(lambda: spawn(self.box, lambda: Unlisted(self.kept)))
+
+    def _taken_away(self, then: Callable[[], object]) -> None:
+        """By another thread, which is there when this returns, if need be waiting for what goes on here."""
+
+        def take_away() -> None:
+            self.actor.retire()
+            then()
+
+        threading.Thread(target=take_away, daemon=True).start()
+        until(lambda: self.actor not in self.box._turn)
 
     def _is_quiet(self) -> bool:
         return self.box.actor is not None and self.box.actor.begun and not self.box._scheduled.locked()

@@ -1,13 +1,19 @@
 """Histories in which something was wrong once: each is the smallest that showed it, and stays mended."""
 
 from contextlib import suppress
+from random import Random
 
 import pytest
 
 from amends import AmendsError
 from amends.protocol.events import CancelAnswer
+from amends.protocol.saga import Kind
 from amends.testing import Schedule, SimulatedSystem
 from tests.actors.trip import BookTrip, Fares, Script, Seats, Tickets, Trip
+from tests.soak.scenarios import random_saga, saga
+from tests.stateful import drawn
+from tests.stateful.histories import plan_of
+from tests.stateful.plans import PlanSpec, StepSpec
 
 
 def trips(schedule: Schedule) -> SimulatedSystem:
@@ -42,3 +48,26 @@ def test_a_cancel_is_not_answered_for_an_instance_that_goes_on() -> None:
     system.check()
     assert "kill" in system.schedule.deviations.values()
     system.close()
+
+
+def test_a_cancel_between_the_end_and_its_commit_is_answered() -> None:
+    """The journal had forgotten how long a history is whose end it had not written yet."""
+    seed = 2690
+    saga(Schedule(seed=seed, faults=plan_of(seed)), **random_saga(Random(seed)))
+
+
+def test_a_cancel_put_aside_while_the_end_is_written_is_answered() -> None:
+    """An instance is restarted with a cancel in its mailbox, while the end that its predecessor wrote is under way."""
+    steps = (
+        StepSpec("c0", Kind.COMPENSATABLE, attempts=3, refuses=True),
+        StepSpec("c1", Kind.COMPENSATABLE, ("c0",), attempts=1),
+    )
+    deviations = {
+        "turn of coordinator #4": "late 2",
+        "north > o1: do c0 #1": "late 2",
+        "turn of journal #4": "late 2",
+        "o1 > north: do c0 #2": "cancel",
+        "turn of o1 #5": "kill",
+    }
+    ran = drawn.run(PlanSpec(steps), Schedule(deviations), instances=3)
+    assert ran.schedule.deviations == deviations

@@ -268,6 +268,10 @@ def accepted_and_forgotten(story: Story) -> None:
     story.tells("accepted", SAGA)
 
 
+def cancelled_and_never_answered(story: Story) -> None:
+    story.world.asked("cancel", "ann")
+
+
 def restarted_for_ever(story: Story) -> None:
     for incarnation in range(1, 30):
         story.world.see(Spawned(incarnation * 0.1, "ann", incarnation))
@@ -327,6 +331,7 @@ BROKEN: dict[Callable[[Story], None], set[type[Checker]]] = {
     cancelled_and_completed: {promises.ToldWhenDurable, promises.ToldStaysTrue},
     never_ended: {promises.NothingAcceptedIsLost},
     accepted_and_forgotten: {promises.ToldWhenDurable, promises.NothingAcceptedIsLost},
+    cancelled_and_never_answered: {promises.EverybodyIsAnswered},
     restarted_for_ever: {promises.RestartIntensity},
     a_service_restarted_for_ever: {promises.RestartIntensity},
     failed_by_itself: {promises.NobodyFailsByItself},

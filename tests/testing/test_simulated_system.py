@@ -193,7 +193,7 @@ def test_recovers(system: SimulatedSystem) -> None:
         (lambda system: system.service("seat"), r"service is 'seat', wanted one of \['fares', 'seats', 'tickets'\]"),
         (
             lambda system: system.service("seats").refuses(TakeFare),
-            r"service 'seats': command is TakeFare, wanted one of \('TakeSeat',\)",
+            r"service 'seats': command is TakeFare, wanted one of \['TakeSeat'\]",
         ),
     ],
 )

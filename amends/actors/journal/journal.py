@@ -162,7 +162,6 @@ class Journal(Actor):
         last = records[-1] if records else None
         if isinstance(last, Ended):
             self._pending.ends.append(("completed" if last.completed else "compensated", at, saga_id))
-            del self._ends[saga_id]
 
     def _end_of(self, saga_id: SagaId) -> tuple[int, int]:
         end = self._ends.get(saga_id)
@@ -229,6 +228,9 @@ class Journal(Actor):
             self.tell(opening.reply_to, Opened(opening.started.saga_id))
         for address, message in pending.then:
             self.tell(address, message)
+        # Not before: until then the disk does not know of the end, and somebody may still ask to be told of it.
+        for _, _, saga_id in pending.ends:
+            self._ends.pop(SagaId(saga_id), None)
         self._pending = _Pending()
 
     def _on_blocked(self, opened: list[Open], reason: str) -> None:

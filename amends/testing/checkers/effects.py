@@ -1,12 +1,10 @@
 """Checkers of what really happened at the services: all or nothing, once, in order."""
 
-from collections import Counter
-
-from amends.protocol.messages import CANCELLED, Do, Done, Never, Refused, SagaId, Undo, Undone
-from amends.protocol.records import Intervened
+from amends.protocol.messages import CANCELLED, Do, Done, Never, Refused, SagaId, Undone
+from amends.protocol.records import Intervened, StepStuck
 from amends.protocol.saga import COMPENSATABLE, RETRIABLE
 from amends.testing.checkers.base import Checker
-from amends.testing.facts import Answered, Effect, Recorded, Sent
+from amends.testing.facts import Answered, Died, Effect, Fell, Recorded, Sent
 from amends.testing.world import World
 
 Step = tuple[SagaId, str]
@@ -77,15 +75,16 @@ class DoneAfterItsNeeds(_Effects):
 
 
 class UndoneInReverse(_Effects):
-    """A step is undone after those that depend on it; only one that keeps failing keeps nobody waiting."""
+    """A step is undone after those that depend on it; only one that keeps failing keeps nobody waiting.
+
+    That it has failed too often is written down a moment later, unless somebody fails in between: so it is judged at
+    rest, and only where nobody did.
+    """
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        self._asked: Counter[Step] = Counter()
-
-    def sent(self, fact: Sent) -> None:
-        if isinstance(fact.message, Undo):
-            self._asked[fact.message.saga_id, fact.message.step] += 1
+        self._early: dict[Step, str] = {}
+        self._stuck: set[Step] = set()
 
     def check(self, fact: Effect) -> None:
         known = self.world.instances.get(fact.saga_id)
@@ -93,9 +92,24 @@ class UndoneInReverse(_Effects):
             return
         for name in known.plan.steps[fact.step].dependents:
             step = (fact.saga_id, name)
-            gave_up = self._asked[step] >= known.plan.steps[name].retry.attempts
-            undone = self.kinds(*step) in ([], ["do", "undo"])
-            assert undone or gave_up or step in self.waived, f"undone in reverse: {fact}, before {name!r}"
+            if self.kinds(*step) == ["do"] and step not in self.waived | self._stuck:
+                self._early[step] = f"undone in reverse: {fact}, before {name!r}"
+
+    def recorded(self, fact: Recorded) -> None:
+        super().recorded(fact)
+        if isinstance(fact.record, StepStuck):
+            step = (fact.saga_id, fact.record.step)
+            self._stuck.add(step)
+            self._early.pop(step, None)
+
+    def fell(self, fact: Fell) -> None:
+        self._early.clear()
+
+    def died(self, fact: Died) -> None:
+        self._early.clear()
+
+    def at_rest(self) -> None:
+        assert not self._early, next(iter(self._early.values()))
 
 
 class AllOrNothing(_Effects):

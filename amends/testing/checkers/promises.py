@@ -1,6 +1,6 @@
 """Checkers of what callers and operators were told, and of what keeps actors alive."""
 
-from collections import deque
+from collections import Counter, deque
 
 from amends.actors.coordinator import INTENSITY, PERIOD_S, SLOW_S
 from amends.actors.tree import OWN_NAMES, ROOT_WINDOW, SERVICES_WINDOW
@@ -10,7 +10,7 @@ from amends.protocol.records import BACK, Intervened
 from amends.protocol.state import Compensated, Completed, Outcome, outcome
 from amends.supervisor.intensity import RestartWindow
 from amends.testing.checkers.base import Checker
-from amends.testing.facts import Died, Fell, Spawned, Told
+from amends.testing.facts import Asked, Died, Fell, Spawned, Told
 from amends.testing.world import World
 
 
@@ -69,7 +69,7 @@ class ToldStaysTrue(Checker):
 
 
 class NothingAcceptedIsLost(Checker):
-    """Every instance that is on disk ends, unless a person has to look at it; the same key is the same instance."""
+    """Every instance that is on disk ends; the same key is the same instance."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -81,11 +81,35 @@ class NothingAcceptedIsLost(Checker):
 
     def at_rest(self) -> None:
         for saga_id, who in self._accepted.items():
-            assert saga_id in self.world.instances, f"nothing accepted is lost: {who}"
+            kept = saga_id in self.world.instances or saga_id in self.world.forgotten
+            assert kept, f"nothing accepted is lost: {who}"
         keys = [(k.plan.name, k.state.key) for k in self.world.instances.values() if k.state is not None]
         assert len(keys) == len(set(keys)), "nothing accepted is lost: two instances have one key"
         for known in self.world.instances.values():
-            assert not known.moves, f"everything ends: {known.who} is open, and nothing moves any more"
+            assert not known.lags, f"everything ends: {known.lags}"
+
+
+class EverybodyIsAnswered(Checker):
+    """Whoever starts, cancels or intervenes is told something in the end, be it that nobody can tell."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._open: Counter[str] = Counter()
+
+    def asked(self, fact: Asked) -> None:
+        if fact.what in _ANSWERED:
+            self._open[_ANSWERED[fact.what]] += 1
+
+    def told(self, fact: Told) -> None:
+        self._open[fact.what] -= 1
+
+    def at_rest(self) -> None:
+        waiting = [what for what in _ANSWERED.values() if self._open[what] > 0]
+        assert not waiting, f"everybody is answered: somebody still waits to be told {waiting}"
+
+
+_ANSWERED = {"start": "accepted", "cancel": "cancel"}
+"""What is asked, and what its answer is called. An operator waits in the asking itself."""
 
 
 class NobodyFailsByItself(Checker):
@@ -147,4 +171,11 @@ class RestartIntensity(Checker):
 _BOTH = RestartWindow(SERVICES_WINDOW.intensity + ROOT_WINDOW.intensity, SERVICES_WINDOW.period_s)
 _ROUNDING_S = 0.001
 
-ALL = (ToldWhenDurable, ToldStaysTrue, NothingAcceptedIsLost, NobodyFailsByItself, RestartIntensity)
+ALL = (
+    ToldWhenDurable,
+    ToldStaysTrue,
+    NothingAcceptedIsLost,
+    EverybodyIsAnswered,
+    NobodyFailsByItself,
+    RestartIntensity,
+)

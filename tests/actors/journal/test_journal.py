@@ -248,6 +248,17 @@ def test_full_disk_and_reading(journal: JournalUnderTest, store: SpyStore) -> No
     assert (history.saga_id, history.records[-1]) == (A, back)
 
 
+def test_asked_of_an_end_that_is_not_on_disk_yet(journal: JournalUnderTest, store: SpyStore) -> None:
+    """An append without records, for whom its answer waits, continues a history whose end is still to be written."""
+    journal.tell(open_one(journal, "a"))
+    store.full = True
+    journal.tell(append(journal, 1, Ended(completed=True), forced=True))
+    assert journal.tell(append(journal, 2, then="told")) == []
+    store.full = False
+    journal.runtime.advance(RETRY_S)
+    assert journal.asker.take() == ["told"]
+
+
 def test_full_disk_at_the_time_of_pruning(journal: JournalUnderTest, store: SpyStore) -> None:
     """Pruning waits for space like everything else, and costs the journal nothing that it keeps."""
     journal.tell(open_one(journal, "a"))
