@@ -43,19 +43,13 @@ def main() -> int:
     if asked.replay is not None:
         print(replay(asked.replay).trace)
         return 0
-    tally = soak(asked.minutes * 60.0, asked.seed, asked.jobs)
+    tally = soak(asked.minutes * 60.0, asked.seed, asked.jobs, asked.out)
     print(report(tally, asked.minutes))
-    for number, failure in enumerate(tally.failures):
-        path = asked.out / f"{asked.seed}-{number}.json"
-        failure.save(path)
-        print(f"\nFOUND, saved as {path}:\n{failure.found}")
-    for problem in tally.problems:
-        print(f"\nFOUND in {problem}")
     return 1 if tally.failures or tally.problems else 0
 
 
-def soak(seconds: float, seed: int, jobs: int) -> Tally:
-    """Keep every process at work until the time is up."""
+def soak(seconds: float, seed: int, jobs: int, out: Path) -> Tally:
+    """Keep every process at work until the time is up, and say what is found as it is."""
     until_s = time.monotonic() + seconds
     said_s = time.monotonic()
     total = Tally()
@@ -67,7 +61,8 @@ def soak(seconds: float, seed: int, jobs: int) -> Tally:
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for piece in done:
-                total.add(piece.result())
+                total.add(found := piece.result())
+                tell(found, out, len(total.failures) - len(found.failures))
                 if time.monotonic() < until_s:
                     running.add(pool.submit(next(todo)))
             if time.monotonic() - said_s > _SAY_EVERY_S:
@@ -76,12 +71,22 @@ def soak(seconds: float, seed: int, jobs: int) -> Tally:
     return total
 
 
+def tell(found: Tally, out: Path, number: int) -> None:
+    """Save what can be run again, and print all of it."""
+    for place, failure in enumerate(found.failures, start=number):
+        path = out / f"found-{place}.json"
+        failure.save(path)
+        print(f"\nFOUND, saved as {path}:\n{failure.found}", flush=True)
+    for problem in found.problems:
+        print(f"\nFOUND in {problem}", flush=True)
+
+
 def _todo(seed: int) -> Iterator[Callable[[], Tally]]:
     for number in count():
         for place, kind in enumerate(KINDS):
             # A kind that stands twice gets seeds of its own each time; pairs are counted through from the first.
             base = 0 if kind is work.pairs else seed
-            yield partial(kind, base + number * KINDS.count(kind) + KINDS[:place].count(kind))
+            yield partial(work.done, kind, base + number * KINDS.count(kind) + KINDS[:place].count(kind))
 
 
 def _totals(tally: Tally) -> str:

@@ -1,7 +1,7 @@
 """Pieces of work for a soak: each a function of a seed that fits into some seconds, and tells what it did."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 from time import perf_counter
@@ -89,7 +89,10 @@ def pairs(seed: int) -> Tally:
         singles = list(deviations(recording.run()))
         if seed < len(singles):
             single = singles[seed]
-            further = deviations(recording.run(single), single)
+            try:
+                further = list(deviations(recording.run(single), single))
+            except Exception:  # noqa: BLE001 - it is run once more below, and told there
+                further = []
             return _run(Recording(recording.scenario, schedule, arguments) for schedule in [single, *further])
         seed -= len(singles)
     return Tally()
@@ -99,6 +102,14 @@ def real_trouble(seed: int) -> Tally:
     """What simulation can't see."""
     tries, problems = trouble(seed)
     return Tally(tries=tries, problems=problems)
+
+
+def done(kind: Callable[[int], Tally], seed: int) -> Tally:
+    """One piece of work; if it breaks, that is what it has found."""
+    try:
+        return kind(seed)
+    except Exception as error:  # noqa: BLE001 - a soak goes on
+        return Tally(problems=[f"{kind.__name__}, seed {seed}: {type(error).__name__}: {error}"])
 
 
 def _random_schedule(random: Random) -> Schedule:
