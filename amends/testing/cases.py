@@ -63,11 +63,12 @@ def cases_of(possible: Possible, plan: Plan, who: str, after: Case) -> list[Case
 
 def not_tried(plan: Plan) -> tuple[str, ...]:
     """What no case does, and why."""
-    return tuple(
+    refusals = (
         f"{name} refused: a retriable step must not refuse"
         for name, step in plan.steps.items()
         if step.kind is RETRIABLE
     )
+    return (*refusals, "slow actors, and more than one thing at a time: draw those, with a FaultPlan and seeds")
 
 
 Named = tuple[str, str, str]
@@ -89,16 +90,16 @@ _COMMIT: Final = {
     "crash after": ("process dies", "the process dies right after the"),
     "full": ("disk full", "the disk is full at the"),
 }
-_OUTSIDE: Final = {
-    "crash before": ("process dies", "the process dies right before the"),
-    "crash after": ("process dies", "the process dies right after the"),
-}
+_OUTSIDE: Final = {fate: _COMMIT[fate] for fate in ("crash before", "crash after")}
+_ENGINE: Final = ("journal", "coordinator", "timers")
+"""What fails beside services and the saga's own actor."""
 
 
 def _troubles_at(label: str, possible: tuple[str, ...], plan: Plan, who: str) -> Iterator[Trouble]:
     for name, kind, fate in _fates_at(label, possible, plan, who):
         yield name, kind, {label: fate}
-        if fate == "raise after":
+        # A call outside is not made in a turn, and so has no fate to hang in one.
+        if fate == "raise after" and "hang" in possible:
             # A turn in which a handler raises is run again at once, so one that raises once is only heard there.
             place, _, number = label.rpartition(" #")
             yield f"{name}, and again", kind, {label: fate, f"{place} #{int(number) + 1}": fate}
@@ -127,7 +128,7 @@ def _fates_at(label: str, possible: tuple[str, ...], plan: Plan, who: str) -> It
     elif match := re.fullmatch(r"turn of (.+)", place):
         if match[1] == who:
             yield f"the saga's actor fails at its {nth} turn", "actor fails", "kill"
-        elif match[1] in {step.to for step in plan.steps.values()}:
+        elif match[1] in {*_ENGINE, *(step.to for step in plan.steps.values())}:
             yield f"{match[1]} fails at its {nth} turn", "actor fails", "kill"
 
 
@@ -135,9 +136,10 @@ def _message(phase: str, step: str, what: str, again: str, possible: tuple[str, 
     for fate, becomes in _MESSAGE.items():
         yield f"{phase} {step}: the {what} {becomes}{again}", fate, fate
     yield f"{phase} {step}: the {what} comes late{again}", "late", _too_late(plan.steps[step].timeout_s)
+    sent = step if phase == "do" else f"the {phase} of {step}"
     if "cancel" in possible:
-        sent = step if phase == "do" else f"the {phase} of {step}"
         yield f"cancelled when {sent} is sent{again}", "cancelled", "cancel"
+        yield f"the process dies when {sent} is sent{again}", "process dies", "crash"
 
 
 def _too_late(timeout_s: float) -> str:

@@ -100,7 +100,7 @@ class _Runner:
         tried = [calm]
         if not calm.found:
             cases = cases_of(forward, plan, self.who, _CALM)
-            if not cases:
+            if not any(label.startswith(f"turn of {self.who} #") for label in forward):
                 raise AmendsError(f"key is {self.key!r}, which `before` has started already; wanted one of its own")
             for case in cases:
                 if only not in (None, case.name) and case.kind != REFUSED:
