@@ -33,6 +33,8 @@ QUARANTINED = "an instance is quarantined by the opening"
 MENDED = "the file was mended, and nothing is missing"
 HARMLESS = "nothing has changed"
 
+FOUND = (REFUSED, CORRUPT, QUARANTINED, MENDED, HARMLESS)
+
 # Kinds that must not be.
 ALTERED = "a record reads as another"
 SHORTER = "a history has lost its end"

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.integration.bit_flips import CORRUPT, HARMLESS, REFUSED, check_bit_flips
+from tests.integration.bit_flips import FOUND, check_bit_flips
 from tests.integration.crash_rounds import kill_at_random
 from tests.integration.full_disks import check_full_journal, check_full_service
 from tests.integration.fuzzing import fuzz
@@ -41,7 +41,7 @@ def flips(folder: Path, seed: int, tries: Counter[str]) -> Iterator[str]:
     tries["bit flips"] += 300
     findings = check_bit_flips(folder, 300, seed)
     for kind in findings.kinds:
-        if kind not in (CORRUPT, HARMLESS, REFUSED):
+        if kind not in FOUND:
             yield f"{kind}: {findings.flips[kind][:3]}"
 
 

@@ -4,7 +4,7 @@ from amends.protocol.messages import CANCELLED, Do, Done, Never, Refused, SagaId
 from amends.protocol.records import Intervened, StepStuck
 from amends.protocol.saga import COMPENSATABLE, RETRIABLE
 from amends.testing.checkers.base import Checker
-from amends.testing.facts import Answered, Died, Effect, Fell, Recorded, Sent
+from amends.testing.facts import Answered, Died, Effect, Fell, Recorded, Sent, Spawned
 from amends.testing.world import World
 
 Step = tuple[SagaId, str]
@@ -104,6 +104,11 @@ class UndoneInReverse(_Effects):
 
     def fell(self, fact: Fell) -> None:
         self._early.clear()
+
+    def spawned(self, fact: Spawned) -> None:
+        # Whoever is restarted with another has not fallen, and forgets all the same.
+        if fact.incarnation > 1:
+            self._early.clear()
 
     def died(self, fact: Died) -> None:
         self._early.clear()
