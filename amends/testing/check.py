@@ -22,7 +22,7 @@ from amends.protocol.errors import AmendsError, JournalUnavailable, Overloaded, 
 from amends.protocol.saga import Saga
 from amends.protocol.state import Compensated, Completed, Outcome
 from amends.testing.cases import CALM, REFUSED, Case, Possible, cases_of, not_tried
-from amends.testing.facts import Raised
+from amends.testing.facts import Raised, lines
 from amends.testing.report import Report, SagaFailed, Tried
 from amends.testing.system import HistoryFailed, SimulatedSystem
 
@@ -128,7 +128,7 @@ class _Runner:
             except Exception as error:
                 error.add_note(f"in the case {case.name!r} of check_saga")
                 raise
-            trace = tuple(f"{fact.at_s:9.3f}  {fact}" for fact in system.facts[history.begun : history.rest])
+            trace = tuple(lines(system.facts[history.begun : history.rest]))
         raised = tuple(dict.fromkeys(fact.what for fact in system.facts if isinstance(fact, Raised)))
         ended = "" if history.outcome is None else type(history.outcome).__name__.lower()
         places = list(system.world.fates.possible.items())[history.places :]

@@ -5,6 +5,7 @@ byte for byte, in every process. Instances go by their key, so no id stands in i
 results stay out of the text, for they may carry what must not be read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from amends.protocol.events import CancelAnswer
@@ -251,6 +252,12 @@ def _told(value: object) -> str:
     return "yes"
 
 
-def text(facts: list[Fact]) -> str:
+def lines(facts: Sequence[Fact]) -> list[str]:
     """A trace as lines of time and fact."""
-    return "\n".join(f"{fact.at_s:9.3f}  {fact}" for fact in facts)
+    return [f"{fact.at_s:9.3f}  {fact}" for fact in facts]
+
+
+def last(lines: Sequence[str], most: int) -> list[str]:
+    """The end of a trace, and how much of it was left out."""
+    left_out = len(lines) - most
+    return [f"... and {left_out} more before", *lines[left_out:]] if left_out > 0 else list(lines)

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 import pytest
 
+from amends.testing.facts import last, lines
 from amends.testing.schedule import FaultPlan, Schedule
 from amends.testing.system import SimulatedSystem
 
@@ -92,8 +93,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def _told(system: SimulatedSystem) -> str:
-    lines = system.trace.splitlines()
-    left_out = len(lines) - _LINES
-    before = [f"... and {left_out} more before"] if left_out > 0 else []
     again = f"the same again: schedule=Schedule.from_json({system.schedule.to_json()!r})"
-    return "\n".join([*before, *lines[-_LINES:], "", again])
+    return "\n".join([*last(lines(system.facts), _LINES), "", again])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from amends.testing.cases import Case
+from amends.testing.facts import last
 
 _LINES: Final = 25
 """The end of a trace that a failing case shows."""
@@ -112,12 +113,8 @@ def _told(saga_class: str, report: Report) -> Iterator[str]:
 
 def _excerpt(trace: Sequence[str], most: int | None) -> Iterator[str]:
     """The end of a trace, without the actors that every process begins with."""
-    if most is not None:
-        trace = [line for line in trace if not _FIRST_TURN.fullmatch(line)]
-    left_out = 0 if most is None else max(0, len(trace) - most)
-    if left_out:
-        yield f"   ... and {left_out} more before"
-    yield from (f"   {line}" for line in trace[left_out:])
+    shown = trace if most is None else last([line for line in trace if not _FIRST_TURN.fullmatch(line)], most)
+    yield from (f"   {line}" for line in shown)
 
 
 def _again(saga_class: str, case: Case) -> Iterator[str]:

@@ -225,7 +225,7 @@ class SimulatedSystem(System):
     @property
     def trace(self) -> str:
         """All that happened, a line each: virtual seconds, who, what."""
-        return facts.text(self.world.facts)
+        return "\n".join(facts.lines(self.world.facts))
 
     @property
     def facts(self) -> list[Fact]:
@@ -366,20 +366,16 @@ class SimulatedSystem(System):
 
 def failure(problem: BaseException, world: World) -> str:
     """What was found, what led there, and how to see it again."""
-    facts_told = world.facts[-_LINES:]
-    left_out = len(world.facts) - len(facts_told)
     seed = world.fates.seed
-    return "\n".join(
-        [
-            str(problem),
-            *([f"seed {seed}"] if seed is not None else []),
-            "",
-            *([f"... {left_out} lines before these"] if left_out else []),
-            facts.text(facts_told),
-            "",
-            f"the same again: Schedule.from_json({world.fates.recorded.to_json()!r})",
-        ]
-    )
+    told = [
+        str(problem) if isinstance(problem, AssertionError) else f"{type(problem).__name__}: {problem}",
+        *([f"seed {seed}"] if seed is not None else []),
+        "",
+        *facts.last(facts.lines(world.facts), _LINES),
+        "",
+        f"the same again: Schedule.from_json({world.fates.recorded.to_json()!r})",
+    ]
+    return "\n".join(told)
 
 
 def _saga_id(handle: Handle) -> SagaId | None:

@@ -398,3 +398,9 @@ def test_everything_asked_of_a_stopped_system(booking: OpenSystem) -> None:
             ask()
     with system:
         assert isinstance(system.run(BookTrip, Trip("a"), timeout_s=LONG_S), Completed)
+
+
+def test_a_service_that_can_not_be_made(tmp_path: Path) -> None:
+    """Forgotten constructor arguments are told when the system is built, with how to give them."""
+    with pytest.raises(PlanError, match=r"services: 'seats' can't be made: .*'script'; .* Seats.spec\(...\)"):
+        System(tmp_path, sagas=[BookTrip], services=[Seats, Fares.spec(Script()), Tickets.spec(Script())])

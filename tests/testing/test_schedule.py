@@ -95,3 +95,20 @@ def test_json_with_an_unknown_field_is_refused() -> None:
 def test_lateness() -> None:
     """In virtual seconds; other fates are not late."""
     assert [lateness_s(fate) for fate in (*LATE, "lost", "")] == [0.2, 2.0, 8.0, 20.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"deviations": {"p #1": "lsot"}}', "p #1.*found 'lsot', wanted one of"),
+        ('{"deviations": {"p #1": "late x"}}', "found 'late x'"),
+        ('{"seed": 1, "faults": {"lost": 1.5}}', r"\$.lost: found 1.5, wanted a share from 0 to 1"),
+        ('{"seed": 1, "faults": {"late": -1}}', r"\$.late: found -1"),
+        ('{"seed": 1, "faults": {"most": -1}}', r"\$.most: found -1"),
+        ('{"faults": {"lost": 0.1}}', r"\$.seed: found none, wanted one to draw the faults from"),
+    ],
+)
+def test_a_schedule_that_would_do_nothing_is_refused(text: str, told: str) -> None:
+    """With the field, what was found and what is wanted."""
+    with pytest.raises(InputError, match=told):
+        Schedule.from_json(text)

@@ -1,12 +1,11 @@
 """`SimulatedSystem` as a user's test sees it: it behaves as `System` does, and nothing in it is chance."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import pykka
 import pytest
 
 from amends import (
@@ -29,41 +28,8 @@ from amends import (
 )
 from amends.protocol.errors import AmendsError
 from amends.testing import FaultPlan, Schedule, SimulatedSystem, Stalled
-from tests.actors.trip import BookTrip, Fares, PrintTicket, Script, Seats, TakeFare, TakeSeat, Tickets, Trip
-
-ANN = Trip("ann")
-Make = Callable[..., SimulatedSystem]
-
-
-@pytest.fixture(autouse=True)
-def nobody_left() -> Iterator[None]:
-    """Each test ends with an empty registry."""
-    yield
-    assert pykka.ActorRegistry.get_all() == []
-
-
-@pytest.fixture
-def make(nobody_left: None) -> Iterator[Make]:
-    """Opens the trip's system; every one is closed at the end."""
-    made: list[SimulatedSystem] = []
-
-    def make(**rest: Any) -> SimulatedSystem:
-        script = Script()
-        services = rest.pop("services", [Seats.spec(script), Fares.spec(script), Tickets.spec(script)])
-        system = SimulatedSystem(sagas=rest.pop("sagas", [BookTrip]), services=services, **rest)
-        made.append(system)
-        return system.open()
-
-    yield make
-    for system in made:
-        system.close()
-
-
-@pytest.fixture
-def system(make: Make) -> SimulatedSystem:
-    """The trip's system, open."""
-    return make()
-
+from tests.actors.trip import BookTrip, PrintTicket, Seats, TakeFare, TakeSeat, Trip
+from tests.testing.conftest import ANN, Make
 
 # Callers.
 
