@@ -2,10 +2,8 @@
 
 import itertools
 import re
-from collections.abc import Iterator
 
 import msgspec
-import pykka
 import pytest
 
 from amends import InputError, PlanError, Results, Retry, Saga, retriable, step
@@ -32,13 +30,6 @@ from tests.testing.buying import (
 def sound() -> Report:
     """All cases of the shop as it should be."""
     return check()
-
-
-@pytest.fixture(autouse=True)
-def nobody_left() -> Iterator[None]:
-    """Each test ends with an empty registry."""
-    yield
-    assert pykka.ActorRegistry.get_all() == []
 
 
 # What is tried.

@@ -2,9 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator
 
-import pykka
 import pytest
 
 from amends import Done, Refused, Results, Service, handles, step, undoes
@@ -29,20 +27,6 @@ from tests.testing.buying import (
     names,
     units,
 )
-
-
-@pytest.fixture(scope="module")
-def sound() -> Report:
-    """All cases of the shop as it should be."""
-    return check()
-
-
-@pytest.fixture(autouse=True)
-def nobody_left() -> Iterator[None]:
-    """Each test ends with an empty registry."""
-    yield
-    assert pykka.ActorRegistry.get_all() == []
-
 
 # What is found.
 
