@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 class Checker:
     """One invariant, told of facts as they happen.
 
-    A method named after a kind of fact, in small letters, gets every fact of that kind: `effect(self, fact)`,
-    `sent`, `answered`, `recorded`, `told`, `spawned`, `fell`, `died`. It raises AssertionError, saying what was
-    found, as soon as the invariant is broken.
+    A method named after a kind of fact, in small letters, gets every fact of that kind: `effect(self, fact)`, `asked`,
+    `told`, `sent`, `answered`, `raised`, `recorded`, `spawned`, `fell`, `died`, `trouble`. It raises AssertionError,
+    saying what was found, as soon as the invariant is broken.
     """
 
     def __init__(self, world: "World") -> None:
