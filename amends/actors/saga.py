@@ -189,6 +189,9 @@ class SagaActor(Actor):
                 raise AmendsError(f"instance {self._saga_id}: record {first} was refused, the journal is at {wanted}")
 
     def settle(self) -> None:
+        # Kept until here: if this turn fails, it has answered nobody.
+        if self._state is not None or self._over is not None:
+            self._aside.clear()
         if self._state is None:
             return
         # One turn may time out of an attempt and get its answer: what was to be sent in between is sent to nobody.
@@ -264,18 +267,16 @@ class SagaActor(Actor):
             self._turn_all_away()
             return
         self._state = state
-        aside, self._aside = self._aside, []
         if state.ended is not None:
             self.tell(self._around.coordinator, InstanceEnded(self._saga_id, outcome(self._plan, state)))
         else:
             self._decide(Recovered())
-        for put_aside in aside:
+        for put_aside in self._aside:
             self.on_receive(put_aside)
 
     def _turn_all_away(self) -> None:
         """It can't be read, so whoever asked something of it is told so."""
-        aside, self._aside = self._aside, []
-        for message in aside:
+        for message in self._aside:
             if isinstance(message, Cancel | Intervene):
                 self.answer(message.future, self._over)
 

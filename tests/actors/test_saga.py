@@ -241,9 +241,12 @@ def test_killed_while_the_history_is_read(instance: Instance) -> None:
     spawn(instance.mailbox, lambda: SagaActor(SAGA, instance.around, None))
     future = Future[Any]()
     instance.tell(Cancel(future))
-    instance.tell(Kill())
     ended = (instance.started, Decided(Direction.BACK, None, "x"), Ended(completed=False, reason="x"))
-    spawn(instance.mailbox, lambda: SagaActor(SAGA, instance.around, None))
+    # At once before the history comes, and in the very turn in which it has come.
+    for messages in ((Kill(),), (History(SAGA, None, ended, ""), Kill())):
+        instance.tell(*messages)
+        assert not future.done()
+        spawn(instance.mailbox, lambda: SagaActor(SAGA, instance.around, None))
     instance.tell(History(SAGA, None, ended, ""))
     assert future.result(0) is CancelAnswer.ALREADY_ENDED
 

@@ -51,6 +51,11 @@ def quiet() -> Iterator[None]:
     log.setLevel(level)
 
 
+def can_be_undone(step: PlannedStep) -> bool:
+    """Whether there is an undo that may fail."""
+    return step.kind is Kind.COMPENSATABLE
+
+
 class ShopRules(RuleBasedStateMachine):
     """One shop.
 
@@ -127,11 +132,15 @@ class ShopRules(RuleBasedStateMachine):
 
     @rule(step=st.sampled_from(STEPS), times=times, undo=st.booleans(), reason=st.sampled_from(["busy", "closed"]))
     def a_handler_is_unavailable(self, step: PlannedStep, times: float, undo: bool, reason: str) -> None:
-        self.system.service(step.to).unavailable(step.command, times=times, undo=undo, reason=reason)
+        self.system.service(step.to).unavailable(
+            step.command, times=times, undo=undo and can_be_undone(step), reason=reason
+        )
 
     @rule(step=st.sampled_from(STEPS), times=times, undo=st.booleans(), after=st.booleans())
     def a_handler_raises(self, step: PlannedStep, times: float, undo: bool, after: bool) -> None:
-        self.system.service(step.to).raises(step.command, times=times, undo=undo, after=after)
+        self.system.service(step.to).raises(
+            step.command, times=times, undo=undo and can_be_undone(step), after=after
+        )
 
     @rule(step=st.sampled_from([step for step in STEPS if step.kind is Kind.COMPENSATABLE]), times=times)
     def a_handler_refuses(self, step: PlannedStep, times: float) -> None:
@@ -139,7 +148,7 @@ class ShopRules(RuleBasedStateMachine):
 
     @rule(step=st.sampled_from(STEPS), times=st.integers(1, 4), undo=st.booleans())
     def a_handler_hangs(self, step: PlannedStep, times: int, undo: bool) -> None:
-        self.system.service(step.to).hangs(step.command, times=times, undo=undo)
+        self.system.service(step.to).hangs(step.command, times=times, undo=undo and can_be_undone(step))
 
     @rule(name=st.sampled_from(NAMES))
     def a_service_recovers(self, name: str) -> None:

@@ -4,7 +4,7 @@ from amends.protocol.messages import CANCELLED, Do, Done, Never, Refused, SagaId
 from amends.protocol.records import Intervened, StepStuck
 from amends.protocol.saga import COMPENSATABLE, RETRIABLE
 from amends.testing.checkers.base import Checker
-from amends.testing.facts import Answered, Died, Effect, Fell, Recorded, Sent, Spawned
+from amends.testing.facts import Answered, Died, Effect, Fell, Recorded, Sent
 from amends.testing.world import World
 
 Step = tuple[SagaId, str]
@@ -85,6 +85,7 @@ class UndoneInReverse(_Effects):
         super().__init__(world)
         self._early: dict[Step, str] = {}
         self._stuck: set[Step] = set()
+        self._somebody_failed = False
 
     def check(self, fact: Effect) -> None:
         known = self.world.instances.get(fact.saga_id)
@@ -92,29 +93,23 @@ class UndoneInReverse(_Effects):
             return
         for name in known.plan.steps[fact.step].dependents:
             step = (fact.saga_id, name)
-            if self.kinds(*step) == ["do"] and step not in self.waived | self._stuck:
+            if self.kinds(*step) == ["do"] and step not in self.waived:
                 self._early[step] = f"undone in reverse: {fact}, before {name!r}"
 
     def recorded(self, fact: Recorded) -> None:
         super().recorded(fact)
         if isinstance(fact.record, StepStuck):
-            step = (fact.saga_id, fact.record.step)
-            self._stuck.add(step)
-            self._early.pop(step, None)
+            self._stuck.add((fact.saga_id, fact.record.step))
 
     def fell(self, fact: Fell) -> None:
-        self._early.clear()
-
-    def spawned(self, fact: Spawned) -> None:
-        # Whoever is restarted with another has not fallen, and forgets all the same.
-        if fact.incarnation > 1:
-            self._early.clear()
+        self._somebody_failed = True
 
     def died(self, fact: Died) -> None:
-        self._early.clear()
+        self._somebody_failed = True
 
     def at_rest(self) -> None:
-        assert not self._early, next(iter(self._early.values()))
+        early = [found for step, found in self._early.items() if step not in self._stuck]
+        assert self._somebody_failed or not early, early[0]
 
 
 class AllOrNothing(_Effects):
