@@ -138,9 +138,7 @@ class ShopRules(RuleBasedStateMachine):
 
     @rule(step=st.sampled_from(STEPS), times=times, undo=st.booleans(), after=st.booleans())
     def a_handler_raises(self, step: PlannedStep, times: float, undo: bool, after: bool) -> None:
-        self.system.service(step.to).raises(
-            step.command, times=times, undo=undo and can_be_undone(step), after=after
-        )
+        self.system.service(step.to).raises(step.command, times=times, undo=undo and can_be_undone(step), after=after)
 
     @rule(step=st.sampled_from([step for step in STEPS if step.kind is Kind.COMPENSATABLE]), times=times)
     def a_handler_refuses(self, step: PlannedStep, times: float) -> None:
