@@ -9,6 +9,9 @@ from tests.integration.bit_flips import PAGE, Findings, check_bit_flips, flipped
 
 FLIPS = 300
 
+RESERVED, ROOT_PAGE = 20, 52
+"""Where a file's header says how many bytes of each page are not SQLite's own, and whether it vacuums itself."""
+
 USER_VERSION = 60
 """Where a file's user version stands in its header, the most significant of four bytes first."""
 
@@ -46,3 +49,17 @@ def test_no_flip_takes_a_token_back(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "journal.db").write_bytes(flipped(journal.content, bit))
         assert list(judge(folder / "journal.db", journal)) == [bit_flips.MENDED], f"bit {bit}"
+
+
+def test_no_flip_in_the_header_costs_an_instance(tmp_path: Path) -> None:
+    """What a file's first bytes say of all its pages is put right or refused; no instance is put aside for it."""
+    journal = write_journal(tmp_path, instances=18)
+    kinds: dict[int, list[str]] = {}
+    for bit in range(100 * 8):
+        path = tmp_path / str(bit) / "journal.db"
+        path.parent.mkdir()
+        path.write_bytes(flipped(journal.content, bit))
+        kinds[bit] = list(judge(path, journal))
+    assert {kinds[at * 8 + bit][0] for at in (RESERVED, ROOT_PAGE) for bit in range(8)} == {bit_flips.MENDED}
+    harmless = ([bit_flips.HARMLESS], [bit_flips.MENDED], [bit_flips.REFUSED])
+    assert {bit: found for bit, found in kinds.items() if found not in harmless} == {}

@@ -30,6 +30,9 @@ from amends.supervisor import telemetry
 
 _ADD_INSTANCE: Final = "insert or ignore into instances values (?, ?, ?, ?, ?, ?, ?)"
 _ADD_RECORD: Final = "insert or ignore into records values (?, ?, ?, ?, cast(? as text), cast(? as text), ?)"
+# Place and length in the header: bytes reserved in every page, largest root page, incremental vacuum. The last two are
+# for files that vacuum themselves. Source: https://www.sqlite.org/fileformat.html
+_ZERO: Final = ((20, 1), (52, 4), (64, 4))
 
 
 def salvage(path: Path, scripts: Sequence[str], damage: Sequence[str]) -> apsw.Connection:
@@ -46,11 +49,13 @@ def salvage(path: Path, scripts: Sequence[str], damage: Sequence[str]) -> apsw.C
     """
     copy = _keep_copy(path)
     try:
+        misread = _put_header_right(path)
         # A connection without a name has a file of its own that goes when it is closed.
-        with closing(_read_only(copy)) as damaged, closing(apsw.Connection("")) as made:
+        with closing(_read_only(path)) as damaged, closing(apsw.Connection("")) as made:
             made.pragma("page_size", damaged.pragma("page_size"))
             database.create(made, database.JOURNAL_ID, {"amends": scripts})
-            quarantined = _Rebuilding(damaged, made, _pages_that_may_hide_records(damaged, copy, damage)).run()
+            of_pages = find_damage(damaged, scripts) if misread else damage
+            quarantined = _Rebuilding(damaged, made, _pages_that_may_hide_records(damaged, path, of_pages)).run()
             if left := find_damage(made, scripts):
                 raise AmendsError("; ".join(left))
             instances = made.execute("select count(*) from instances").get
@@ -103,12 +108,31 @@ def _keep_copy(path: Path) -> Path:
     return copy
 
 
-def _read_only(copy: Path) -> apsw.Connection:
+def _put_header_right(path: Path) -> bool:
+    """Make those fields of the header what they are in every journal of ours: whether they were not.
+
+    With another value in one of them SQLite reads every page in another way than it was written.
+    """
+    with path.open("rb+") as file:
+        head = file.read(100)
+        right = bytearray(head)
+        for at, length in _ZERO:
+            right[at : at + length] = bytes(length)
+        if right == head:
+            return False
+        file.seek(0)
+        file.write(right)
+        file.flush()
+        os.fsync(file.fileno())
+    return True
+
+
+def _read_only(path: Path) -> apsw.Connection:
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    return apsw.Connection(f"file:{quote(str(copy))}?immutable=1", flags=flags)
+    return apsw.Connection(f"file:{quote(str(path))}?immutable=1", flags=flags)
 
 
-def _pages_that_may_hide_records(damaged: apsw.Connection, copy: Path, damage: Sequence[str]) -> bytes:
+def _pages_that_may_hide_records(damaged: apsw.Connection, path: Path, damage: Sequence[str]) -> bytes:
     """The bytes of all pages of records that SQLite names in what it says about the file, one after the other.
 
     A row that its page does not lead to any more leaves no gap if it was the last of its instance; but its
@@ -122,7 +146,7 @@ def _pages_that_may_hide_records(damaged: apsw.Connection, copy: Path, damage: S
     if owners and not any(number in owners for number in pages):
         return b""  # no page that leads to records is damaged, so none of the others is about them
     size = damaged.pragma("page_size")
-    with copy.open("rb") as file:
+    with path.open("rb") as file:
         return b"".join(_page(file, size, number) for number in pages)
 
 
