@@ -5,6 +5,7 @@ either all of it happens or everything that did is undone, through crashes, lost
 services that are down.
 """
 
+from amends.actors.asking import answers
 from amends.actors.database import sql_files
 from amends.actors.handle import Handle
 from amends.actors.handlers import handles, undoes, verifies
@@ -54,6 +55,7 @@ __all__ = [
     "System",
     "SystemStopped",
     "Unavailable",
+    "answers",
     "handles",
     "pivot",
     "retriable",

@@ -351,6 +351,8 @@ class SagaActor(Actor):
         for record in records:
             if isinstance(record, StepRetried):
                 self._around.counters.retries += 1
+            elif isinstance(record, StepUndone):
+                self._around.counters.undone += 1
             if seen or isinstance(record, StepStuck):
                 _log(record, self._plan.name, self._saga_id)
         if self._state.stuck or self._is_stuck:

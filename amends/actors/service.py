@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import apsw
 
+from amends.actors.asking import Question, collect_queries
 from amends.actors.fence import SCRIPTS
 from amends.actors.handlers import Handler, collect
 from amends.actors.outside import OutsideAnswer
@@ -72,6 +73,7 @@ class Service(Actor):
     migrations: ClassVar[tuple[str, ...]] = ()
     handler_timeout_s: ClassVar[float] = 5.0
     handlers: ClassVar[dict[str, Handler]] = {}
+    queries: ClassVar[dict[type, Callable[..., Any]]] = {}
     db: apsw.Connection
 
     def __init_subclass__(
@@ -85,6 +87,7 @@ class Service(Actor):
             raise HandlerError(f"{cls.__name__}: {taken} are names that Service uses itself; choose others")
         cls.name, cls.migrations, cls.handler_timeout_s = name, tuple(migrations), handler_timeout_s
         cls.handlers = collect(cls, _callers_names())
+        cls.queries = collect_queries(cls)
 
     @classmethod
     def spec(cls, *arguments: Any, **keywords: Any) -> ServiceSpec:
@@ -104,6 +107,8 @@ class Service(Actor):
         self.db = self._home.open_database()
         self._serving = Serving(self, self.db, self.handlers, self._home.transport, self._home.under_way)
         self._told: list[Message | OutsideAnswer] = []
+        # By their places among the turn's letters.
+        self._asked: dict[int, Question] = {}
         self._prune_due_s = self.wakes_at_s = self.clock.now_s() + _PRUNE_EVERY_S
 
     def let_go(self, *, hung: bool) -> None:
@@ -122,13 +127,23 @@ class Service(Actor):
     def on_stop(self) -> None:
         self.db.close()
 
-    def on_receive(self, message: Message | OutsideAnswer) -> None:
-        self._told.append(message)
+    def on_receive(self, message: Message | OutsideAnswer | Question) -> None:
+        if isinstance(message, Question):
+            self._asked[len(self._told) + len(self._asked)] = message
+        else:
+            self._told.append(message)
 
     def settle(self) -> None:
+        asked = self._asked
         if self._told:
             told, self._told = self._told, []
-            self._serving.serve(told)
+            letters = range(len(told) + len(asked))
+            self._serving.serve(told, [place for place in letters if place not in asked] if asked else letters)
+        if asked:
+            self._asked = {}
+            for place, question in asked.items():
+                self.address.take_up(self, place)
+                question.answer(self)
         if self.clock.now_s() >= self._prune_due_s:
             self._prune()
 

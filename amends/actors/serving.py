@@ -84,8 +84,9 @@ class Serving:
         self._careful = False
         self._blocked = False
 
-    def serve(self, told: Sequence[Message | OutsideAnswer]) -> None:
-        """Everything a turn was told, and the answers to it."""
+    def serve(self, told: Sequence[Message | OutsideAnswer], places: Sequence[int]) -> None:
+        """Everything a turn was told, and the answers to it; `places` are those of its letters."""
+        self._places = places
         try:
             self._serve_in_transaction(told)
         except TurnLost as error:
@@ -117,7 +118,7 @@ class Serving:
         try:
             self._db.execute("begin immediate")
             self.fence.load([m.message.saga_id if isinstance(m, OutsideAnswer) else m.saga_id for m in told])
-            for place, message in enumerate(told):
+            for place, message in zip(self._places, told, strict=True):
                 self._service.address.take_up(self._service, place)
                 try:
                     if isinstance(message, OutsideAnswer):

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, Self
 
 import msgspec
 
+from amends.actors.asking import Question
 from amends.actors.callers import AskStatus, CoordinatorStatus, Drain, Submit, ToInstance
 from amends.actors.handle import Handle
 from amends.actors.saga import Cancel, Intervene
@@ -50,7 +51,7 @@ class Status(msgspec.Struct, frozen=True):
         open: instances that are running; completed, compensated, quarantined: all in the journal.
         stuck: why, by step, by instance; a person should look at each.
         unreadable: why an open instance is not run, by instance.
-        restarts, retries, dead_letters, stuck_turns: since the system was opened.
+        restarts, retries, undone, dead_letters, stuck_turns: since the system was opened; `undone` counts steps.
         mailboxes: messages waiting, by actor.
         recovered: whether every instance found open at the start is running again.
     """
@@ -63,6 +64,7 @@ class Status(msgspec.Struct, frozen=True):
     unreadable: dict[SagaId, str]
     restarts: int
     retries: int
+    undone: int
     dead_letters: int
     stuck_turns: int
     mailboxes: dict[str, int]
@@ -215,6 +217,25 @@ class System:
         """Go on without a stuck step, or without its undo."""
         self._intervene(saga_id, Skip(step, by, reason))
 
+    def ask(self, service: str, query: Any, timeout_s: float = 10.0) -> Any:
+        """What a service answers to a query that it declares with `@answers`.
+
+        It sees what the service has committed, all that it was told before among it. For callers outside: a saga's
+        steps may depend on nothing but its input and their results.
+
+        Raises PlanError if the service does not answer such a query, TimeoutError, or what the method raises.
+        """
+        running = self._running
+        spec = self._plot.specs.get(service)
+        if spec is None:
+            raise PlanError(f"ask: unknown service {service!r}; wanted one of {sorted(self._plot.specs)}")
+        if type(query) not in spec.service.queries:
+            known = sorted(kind.__name__ for kind in spec.service.queries)
+            raise PlanError(f"ask: service {service!r} does not answer {type(query).__name__}; it answers {known}")
+        future = running.new_future()
+        running.mailboxes[service].tell(Question(query, future))
+        return future.result(timeout_s)
+
     def status(self, timeout_s: float = 10.0) -> Status:
         """What is going on now."""
         running = self._running
@@ -231,6 +252,7 @@ class System:
             unreadable=told.unreadable,
             restarts=counters.restarts,
             retries=counters.retries,
+            undone=counters.undone,
             dead_letters=counters.dead_letters,
             stuck_turns=counters.stuck_turns,
             mailboxes={name: len(mailbox) for name, mailbox in running.mailboxes.items()},

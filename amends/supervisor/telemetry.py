@@ -65,10 +65,11 @@ class Counters:
     Each number has one writer, so none is lost.
     """
 
-    __slots__ = ("dead_letters", "restarts", "retries", "stuck_turns")
+    __slots__ = ("dead_letters", "restarts", "retries", "stuck_turns", "undone")
 
     def __init__(self) -> None:
         self.restarts = 0
         self.dead_letters = 0
         self.retries = 0
         self.stuck_turns = 0
+        self.undone = 0
