@@ -24,7 +24,7 @@ from amends.protocol.errors import (
     SystemStopped,
 )
 from amends.protocol.events import CancelAnswer
-from amends.protocol.messages import Done, IdempotencyKey, Refused, Unavailable
+from amends.protocol.messages import Done, IdempotencyKey, Later, Refused, Unavailable
 from amends.protocol.retry import Retry
 from amends.protocol.saga import Results, Saga, pivot, retriable, step
 from amends.protocol.state import Compensated, Completed, Outcome
@@ -42,6 +42,7 @@ __all__ = [
     "JournalHeld",
     "JournalUnavailable",
     "KeyConflict",
+    "Later",
     "Outcome",
     "Overloaded",
     "PlanError",

@@ -5,16 +5,17 @@ written in the transaction of the effect, so the two are never apart. What a mes
 given that row is `judge`, a pure function; running handlers is `serving`'s business.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from types import NoneType
 from typing import Any, Final, NamedTuple
 
 import apsw
+import msgspec
 
 from amends.protocol import codec
-from amends.protocol.errors import AmendsError
-from amends.protocol.messages import Do, Message, Resolve, SagaId, Undo
+from amends.protocol.errors import AmendsError, InputError
+from amends.protocol.messages import Answer, Do, Done, Message, Refused, Resolve, SagaId, Undo
 
 SCRIPTS: Final = (
     """
@@ -32,7 +33,13 @@ SCRIPTS: Final = (
     """,
 )
 """Columns: `command` and `payload` are what was asked, null for a tombstone; `answer` is the result as JSON,
-or the reason of a refusal; `at` is unix seconds."""
+or the reason of a refusal, or what a step becomes that has begun and is being undone; `at` is unix seconds."""
+
+UNDONE: Final = "undone"
+"""What a step that has begun, and is being undone, becomes."""
+
+REFUSED: Final = "refused: "
+"""The same, before the reason; its handler refused in the end, and what it had done before is undone first."""
 
 
 class Row(NamedTuple):
@@ -43,6 +50,13 @@ class Row(NamedTuple):
     command: str | None
     payload: str | None
     answer: str | None
+
+    @property
+    def refusal(self) -> str | None:
+        """The reason for which a step that has begun is refused once it is undone; None if there is none."""
+        if self.state == "begun" and self.answer is not None and self.answer.startswith(REFUSED):
+            return self.answer.removeprefix(REFUSED)
+        return None
 
 
 class FenceDamaged(AmendsError):  # noqa: N818 - reads as the fact it reports
@@ -81,7 +95,8 @@ def judge(message: Message, row: Row | None, newest_token: int, now_at: float) -
     """What `message` means, given the step's row and the newest token seen for its saga.
 
     RUN runs the handler, REPEAT gives the recorded answer again, UNDO runs the undo handler, BURY leaves a
-    tombstone, WAIT waits for a call that has begun outside; the others are answers or errors as they are named.
+    tombstone, WAIT is for a step that has begun, outside or with `Later`; the others are answers or errors as they are
+    named.
     """
     if message.token < newest_token:
         return Verdict.OUTDATED
@@ -130,10 +145,20 @@ class Fence:
             if len(self._tokens) == 1:
                 # The usual turn of a quiet system, and four times as fast without the list.
                 self._load("= ?", next(iter(self._tokens)))
-            else:
+            elif self._tokens:
                 self._load("in (select value from json_each(?))", codec.encode(list(self._tokens)).decode())
         except (UnicodeDecodeError, FenceDamaged):
             self._load_one_by_one()
+
+    def load_more(self, saga_id: SagaId) -> None:
+        """A turn that has begun is about this saga, too."""
+        if saga_id in self._tokens:
+            return
+        self._tokens[saga_id] = {}
+        try:
+            self._load("= ?", saga_id)
+        except (UnicodeDecodeError, FenceDamaged):
+            self._damaged.add(saga_id)
 
     def _load(self, which: str, value: str) -> None:
         for saga_id, step, token in self._db.execute(f"{_TOKENS} {which}", (value,)):
@@ -173,8 +198,19 @@ class Fence:
     def record_undone(self, message: Message, at: float) -> None:
         """The step is undone, or can't be done any more."""
         row, _ = self.look_up(message.saga_id, message.step)
-        undone = Row("undone", message.token, None, None, None)
-        self._change(message, undone if row is None else row._replace(state="undone", token=message.token), at)
+        if row is None:
+            row = Row("undone", message.token, None, None, None)
+        answer = None if row.state == "begun" else row.answer
+        token = max(row.token, message.token)
+        self._change(message, row._replace(state="undone", token=token, answer=answer), at)
+
+    def record_late(self, message: Message, row: Row, at: float) -> None:
+        """A step was done after all."""
+        self._change(message, row, at)
+
+    def record_undoing(self, message: Message, becomes: str, at: float) -> None:
+        """The undo of a step that had begun has itself begun."""
+        self.record_answer(message, "begun", becomes, at)
 
     def record_token(self, message: Message, at: float) -> None:
         """A newer grant than the row's own has asked about it."""
@@ -191,14 +227,20 @@ class Fence:
             )
             self._changed.clear()
 
-    def prune(self, before_at: float, limit: int) -> int:
-        """Forget up to `limit` rows older than `before_at`; how many it were. Calls outside that began are kept."""
+    def prune(self, before_at: float, limit: int, later: Sequence[str] = ()) -> int:
+        """Forget up to `limit` rows older than `before_at`; how many it were. Calls outside that began are kept.
+
+        Args:
+            later: commands whose handlers may answer `Later`: a step of theirs that has begun is asked again and again
+                while its saga is open, and written each time, so one that is old belongs to a saga that has ended.
+        """
         # Ids begin with their time of birth in milliseconds, so the oldest stand first and no other row is looked at.
         born_before = f"{max(0, int(before_at * 1000)):012x}"
         self._db.execute(
             "delete from amends_fence where (saga_id, step) in (select saga_id, step from amends_fence"
-            " where saga_id < ? and at < ? and state <> 'begun' order by saga_id limit ?)",
-            (born_before, before_at, limit),
+            " where saga_id < ? and at < ? and (state <> 'begun' or command in (select value from json_each(?)))"
+            " order by saga_id limit ?)",
+            (born_before, before_at, codec.encode(list(later)).decode(), limit),
         )
         return self._db.changes()
 
@@ -217,3 +259,16 @@ class Fence:
     def _change(self, message: Message, row: Row, at: float) -> None:
         self._tokens[message.saga_id][message.step] = row.token
         self._changed[message.saga_id, message.step] = (row, at)
+
+
+def recorded(message: Message, row: Row) -> Answer:
+    """The answer that a step got, to be given again; or FenceDamaged."""
+    if row.state != "done":
+        return Refused(row.answer or "")
+    result = (row.answer or "null").encode()
+    try:
+        codec.decode(object, result, "fence")
+    except InputError:
+        # The journal would take it as it is, and no program could read that instance any more.
+        raise FenceDamaged(message.saga_id) from None
+    return Done(msgspec.Raw(result))

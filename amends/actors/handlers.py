@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from amends.protocol.errors import HandlerError
-from amends.protocol.messages import Done, Refused, Unavailable
+from amends.protocol.messages import Done, Later, Refused, Unavailable
 from amends.protocol.saga import Handling
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 _MARK: Final = "__amends_handler__"
-_ANSWERS: Final = "`-> Done[Result] | Refused` (Done, Refused and Unavailable are the answers there are)"
+_ANSWERS: Final = "`-> Done[Result] | Refused` (Done, Refused, Unavailable and Later are the answers there are)"
+
+LIMIT_S: Final = 60.0
+"""How long a call outside is waited for, where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,7 @@ class _Mark:
     role: str
     command: type
     outside: bool = False
+    limit_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,9 @@ class Handler:
     Attributes:
         run: the handler; undo and verify: the methods for those, if any.
         result: the type of what `Done` carries.
-        outside: `run` waits on the world outside, away from the service's database and turn.
+        later: `run` may answer `Later`.
+        outside, undo_outside: `run`, or `undo`, waits on the world outside, away from the service's database and turn.
+        limit_s, undo_limit_s: how long it is then waited for, in seconds.
     """
 
     command: type
@@ -38,6 +44,15 @@ class Handler:
     outside: bool
     undo: Callable[..., Any] | None
     verify: Callable[..., Any] | None
+    later: bool = False
+    undo_outside: bool = False
+    limit_s: float = LIMIT_S
+    undo_limit_s: float = LIMIT_S
+
+    @property
+    def answers(self) -> str:
+        """What `run` may come back with."""
+        return "Done, Refused, Unavailable or Later" if self.later else "Done, Refused or Unavailable"
 
     @property
     def handling(self) -> Handling:
@@ -45,22 +60,33 @@ class Handler:
         return Handling(self.result, self.undo is not None)
 
 
-def handles(command: type, *, outside: bool = False) -> Callable[[Method], Method]:
-    """The method runs this command: `(self, command) -> Done[Result] | Refused | Unavailable`.
+def handles(command: type, *, outside: bool = False, limit_s: float | None = None) -> Callable[[Method], Method]:
+    """The method runs this command: `(self, command) -> Done[Result] | Refused | Unavailable | Later`.
 
-    It runs in a transaction of the service's database, `self.db`: if it raises or does not answer `Done`, what it
-    wrote is rolled back. With `outside=True` it is `(self, command, key)` and runs in a thread of its own, without
-    the database; `str(key)` is what to pass on as idempotency key.
+    It runs in a transaction of the service's database, `self.db`: if it raises, refuses or is unavailable, what it
+    wrote is rolled back. After `Later` it is run again: when the saga asks again, when its time has come, or when
+    another handler calls `self.again(key)`.
+
+    Args:
+        outside: it is `(self, command, key)` and runs in a thread of its own, without the database; `str(key)` is what
+            to pass on as idempotency key.
+        limit_s: a call outside that takes longer is not waited for any more, and asked about; 60 seconds if not given.
     """
-    return _marked(_Mark("handles", command, outside))
+    return _marked(_Mark("handles", command, outside, limit_s))
 
 
-def undoes(command: type) -> Callable[[Method], Method]:
+def undoes(command: type, *, outside: bool = False, limit_s: float | None = None) -> Callable[[Method], Method]:
     """The method undoes this command: `(self, command, result)`, run once, in a transaction, if it was done.
 
-    It returns nothing, or `Unavailable` to be asked again.
+    It returns nothing, `Unavailable` to be asked again, or `Later` to be asked again with what it wrote kept. Where the
+    handler may answer `Later` it also undoes what was never answered: then `result` is None.
+
+    Args:
+        outside: it is `(self, command, result, key)` and runs in a thread of its own, without the database, again
+            after a crash; the key is the one the handler had.
+        limit_s: as of `handles`.
     """
-    return _marked(_Mark("undoes", command))
+    return _marked(_Mark("undoes", command, outside, limit_s))
 
 
 def verifies(command: type) -> Callable[[Method], Method]:
@@ -92,14 +118,21 @@ def collect(service: type, local_names: Mapping[str, Any]) -> dict[str, Handler]
         undo, verify = found["undoes"].pop(name, None), found["verifies"].pop(name, None)
         if verify is not None and not mark.outside:
             raise HandlerError(f"{service.__name__}: @verifies({name}) needs @handles({name}, outside=True)")
+        result, later = _answers(service, run, local_names)
         handlers[name] = Handler(
             mark.command,
             run,
-            _result_type(service, run, local_names),
+            result,
             mark.outside,
             undo[1] if undo else None,
             verify[1] if verify else None,
+            later,
+            undo is not None and undo[0].outside,
+            mark.limit_s or LIMIT_S,
+            (undo and undo[0].limit_s) or LIMIT_S,
         )
+        if later:
+            _check_later(f"{service.__name__}.{run.__name__}", handlers[name])
     for role in ("undoes", "verifies"):
         for name in found[role]:
             raise HandlerError(f"{service.__name__}: @{role}({name}) without @handles({name})")
@@ -109,6 +142,7 @@ def collect(service: type, local_names: Mapping[str, Any]) -> dict[str, Handler]
 def _add(
     service: type, role: dict[str, tuple[_Mark, Callable[..., Any]]], mark: _Mark, name: str, method: Callable[..., Any]
 ) -> None:
+    _check_limit(service, mark)
     earlier = role.get(mark.command.__name__)
     if earlier is not None and earlier[1].__name__ != name:
         raise HandlerError(
@@ -117,7 +151,26 @@ def _add(
     role[mark.command.__name__] = (mark, method)
 
 
-def _result_type(service: type, run: Callable[..., Any], local_names: Mapping[str, Any]) -> Any:
+def _check_later(where: str, handler: Handler) -> None:
+    name = handler.command.__name__
+    if handler.outside:
+        raise HandlerError(f"{where}: answers Later, and is @handles({name}, outside=True); wanted one of the two")
+    if handler.undo is None:
+        raise HandlerError(f"{where}: answers Later, and there is no @undoes({name}) for what it leaves meanwhile")
+
+
+def _check_limit(service: type, mark: _Mark) -> None:
+    where = f"{service.__name__}: @{mark.role}({mark.command.__name__})"
+    if mark.limit_s is None:
+        return
+    if not mark.outside:
+        raise HandlerError(f"{where}: limit_s is for outside=True; what runs in a turn has handler_timeout_s")
+    if not 0 < mark.limit_s < float("inf"):
+        raise HandlerError(f"{where}: limit_s is {mark.limit_s}, wanted more than 0 seconds")
+
+
+def _answers(service: type, run: Callable[..., Any], local_names: Mapping[str, Any]) -> tuple[Any, bool]:
+    """The type of what `Done` carries, and whether there may be a `Later` before it."""
     where = f"{service.__name__}.{run.__name__}"
     try:
         returns = get_type_hints(run, localns=dict(local_names)).get("return")
@@ -125,6 +178,6 @@ def _result_type(service: type, run: Callable[..., Any], local_names: Mapping[st
         raise HandlerError(f"{where}: the return annotation names an unknown type: {error}") from None
     answers = get_args(returns) if get_origin(returns) in (Union, types.UnionType) else (returns,)
     done = [a for a in answers if a is Done or get_origin(a) is Done]
-    if len(done) != 1 or any(a not in (*done, Refused, Unavailable) for a in answers):
+    if len(done) != 1 or any(a not in (*done, Refused, Unavailable, Later) for a in answers):
         raise HandlerError(f"{where}: returns {returns!r}, wanted an annotation like {_ANSWERS}")
-    return (get_args(done[0]) or (type(None),))[0]
+    return (get_args(done[0]) or (type(None),))[0], Later in answers

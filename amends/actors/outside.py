@@ -1,9 +1,10 @@
 """Calls to the world outside a service's database: one at a time for each step, never in the actor's turn.
 
-The fence row `begun` is committed before a call leaves. While it runs, whoever asks about the
-step waits for the same answer. When nobody knows what became of it (a crash lies between, or
-it failed), the next message asks the provider through `@verifies`, or calls again with the
-same key.
+The fence row `begun` is committed before a handler's call leaves, `done` stands before an
+undo's. While a call runs, whoever asks about the step waits for the same answer, up to a limit.
+When nobody knows what became of it (a crash lies between, it failed, or did not come back in
+time), the next message asks the provider through `@verifies`, or calls again with the same key.
+An answer that comes after its limit is told like any other.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from amends.actors.fence import Row
 from amends.actors.handlers import Handler
+from amends.actors.later import Dues
+from amends.actors.running import Running
 from amends.protocol.messages import Answer, Do, IdempotencyKey, Message, Unavailable
+from amends.supervisor.actor import frames
 from amends.supervisor.mailbox import Address
 
 if TYPE_CHECKING:
@@ -19,21 +23,41 @@ if TYPE_CHECKING:
 
 
 class OutsideAnswer:
-    """What a call came back with; told to the service by the call's thread.
+    """A call outside, and then what it came back with; told to the service by the call's thread.
 
     Attributes:
-        message: the command that was run.
+        message: the command that was run, or for an undo the message that asked for it.
+        undoing: whether it is an undo.
+        limit_s: how long it is waited for; until_s: until when (monotonic), once it has left.
+        is_back: its answer is there, or on its way to the service.
         never_arrived: the provider, asked with `@verifies`, knows nothing of the key.
     """
 
-    __slots__ = ("answer", "error", "handler", "message", "never_arrived")
+    __slots__ = ("answer", "error", "handler", "is_back", "limit_s", "message", "never_arrived", "undoing", "until_s")
 
-    def __init__(self, message: Do, handler: Handler) -> None:
+    def __init__(self, message: Message, handler: Handler, *, undoing: bool = False) -> None:
         self.message = message
         self.handler = handler
+        self.undoing = undoing
+        self.limit_s = handler.undo_limit_s if undoing else handler.limit_s
+        self.until_s = 0.0
+        self.is_back = False
         self.answer: object = None
         self.error: BaseException | None = None
         self.never_arrived = False
+
+    def checked(self, running: Running) -> Answer | None:
+        """The answer, made sure that it is one; None if the call never arrived."""
+        if self.error is not None:
+            running.report(self.message, type(self.error).__name__, frames(self.error.__traceback__))
+            return Unavailable(f"the handler raised {type(self.error).__name__}")
+        if self.undoing:
+            return running.checked_undo(self.message, self.answer, "None or Unavailable")
+        return None if self.never_arrived else running.checked(self.message, self.handler, self.answer)
+
+
+UnderWay = dict[IdempotencyKey, OutsideAnswer]
+"""The newest call of each step; others before it have passed their limit."""
 
 
 class OutsideCalls:
@@ -41,31 +65,27 @@ class OutsideCalls:
 
     Args:
         home: where a call's thread tells what it came back with.
-        under_way: keys of the calls that run; it outlives an incarnation, as they do.
+        under_way: outlives an incarnation, as the calls do.
     """
 
-    def __init__(self, serving: "Serving", home: Address, under_way: set[IdempotencyKey]) -> None:
+    def __init__(self, serving: "Serving", home: Address, under_way: UnderWay) -> None:
         self._serving = serving
         self._home = home
         self._under_way = under_way
-        self._planned: list[Callable[[], None]] = []
-        self._planned_keys: list[IdempotencyKey] = []
+        self._planned: list[tuple[OutsideAnswer, Callable[[], None]]] = []
         self._waiting: dict[IdempotencyKey, list[Message]] = {}
+        self._dues: Dues[OutsideAnswer] = Dues()
+
+    # Asking.
 
     def plan(self, message: Do, handler: Handler) -> None:
         """Call once the turn has committed."""
         self._waiting[message.key] = [message]
-        self._plan(message, handler, handler.run, verifying=False)
+        self._plan_do(message, handler, handler.run, verifying=False)
 
     def wait(self, message: Message, row: Row, handler: Handler | None) -> None:
         """Answer `message` when the call about its step is answered; ask about it if none is under way."""
-        waiting = self._waiting.get(message.key)
-        if waiting is not None:
-            waiting.append(message)
-            return
-        if message.key in self._under_way:
-            # An incarnation before this one made the call. To ask about it now would be too early.
-            self._waiting[message.key] = [message]
+        if self._joins(message):
             return
         if handler is None or row.command is None or row.payload is None:
             self._serving.reply(message, Unavailable(f"nothing here can tell what became of {row.command}"))
@@ -81,29 +101,78 @@ class OutsideCalls:
             payload=row.payload.encode(),
             expires_at=float("inf"),
         )
-        self._plan(begun, handler, handler.verify or handler.run, verifying=handler.verify is not None)
+        self._plan_do(begun, handler, handler.verify or handler.run, verifying=handler.verify is not None)
+
+    def undo(self, message: Message, row: Row, handler: Handler) -> None:
+        """Answer `message` when its step is undone; undo it if that is not under way."""
+        if self._joins(message):
+            return
+        self._waiting[message.key] = [message]
+        told = OutsideAnswer(message, handler, undoing=True)
+        self._plan(told, lambda: self._serving.running.undo_outside(message, row, handler))
+
+    def _joins(self, message: Message) -> bool:
+        """Whether a call about its step is waited for already."""
+        key = message.key
+        if key in self._waiting:
+            self._waiting[key].append(message)
+            return True
+        call = self._under_way.get(key)
+        if call is None or call.is_back or self._serving.now_s() >= call.until_s:
+            return False
+        # An incarnation before this one made the call. To ask about it now would be too early.
+        self._waiting[key] = [message]
+        self._dues.put(call.until_s, call)
+        return True
+
+    # Turns.
 
     def begin(self) -> None:
         """The turn has committed: let the planned calls go."""
         planned, self._planned = self._planned, []
-        self._under_way.update(self._planned_keys)
-        self._planned_keys.clear()
-        for call in planned:
+        for told, call in planned:
+            told.until_s = self._serving.now_s() + told.limit_s
+            self._under_way[told.message.key] = told
+            self._dues.put(told.until_s, told)
             self._serving.call_outside(call)
 
     def forget_turn(self) -> None:
         """The turn was lost: none of its calls may leave."""
-        for key in self._planned_keys:
-            self._waiting.pop(key, None)
+        for told, _ in self._planned:
+            self._waiting.pop(told.message.key, None)
         self._planned.clear()
-        self._planned_keys.clear()
+
+    def next_due_s(self) -> float:
+        """When somebody has waited long enough; infinity if nobody waits."""
+        while self._dues:
+            until_s, told = self._dues.first
+            if not told.is_back and self._under_way.get(told.message.key) is told:
+                return until_s
+            self._dues.pop()
+        return float("inf")
+
+    def give_up(self) -> None:
+        """Nobody waits any more for calls that have passed their limit; what became of them is not known."""
+        while self.next_due_s() <= self._serving.now_s():
+            _, told = self._dues.pop()
+            reason = f"the call outside did not come back within {told.limit_s:g} s"
+            self._serving.report(told.message, reason)
+            del self._under_way[told.message.key]
+            for message in self._waiting.pop(told.message.key, ()):
+                self._serving.reply(message, Unavailable(reason))
 
     def answered(self, told: OutsideAnswer, answer: Answer | None) -> None:
         """Answer everyone who waited. After `never_arrived`, a do is called after all, an undo buries the step."""
-        waiting = self._waiting.pop(told.message.key, [])
-        if answer is None and any(isinstance(message, Do) for message in waiting):
-            self._waiting[told.message.key] = waiting
-            self._plan(told.message, told.handler, told.handler.run, verifying=False)
+        key = told.message.key
+        newest = next((call for call, _ in self._planned if call.message.key == key), self._under_way.get(key))
+        if newest is told:
+            del self._under_way[key]
+        elif newest is not None and (answer is None or isinstance(answer, Unavailable)):
+            return  # it had passed its limit, and the call that took its place knows better
+        waiting = self._waiting.pop(key, [])
+        if answer is None and isinstance(told.message, Do) and any(isinstance(message, Do) for message in waiting):
+            self._waiting[key] = waiting
+            self._plan_do(told.message, told.handler, told.handler.run, verifying=False)
             return
         for message in waiting:
             self._answer(message, answer)
@@ -115,20 +184,28 @@ class OutsideCalls:
         elif answer is None:
             serving.bury(message)
         else:
-            serving.serve_one(message)  # the row is no longer `begun`: the usual rules apply
+            serving.serve_one(message)  # the row says what became of the step: the usual rules apply
 
-    def _plan(self, message: Do, handler: Handler, run: Callable[..., Any], *, verifying: bool) -> None:
+    # Calls.
+
+    def _plan_do(self, message: Do, handler: Handler, run: Callable[..., Any], *, verifying: bool) -> None:
         told = OutsideAnswer(message, handler)
 
-        def call() -> None:
+        def call() -> Any:
+            answer = self._serving.running.run_outside(message, handler, run)
+            told.never_arrived = verifying and answer is None
+            return answer
+
+        self._plan(told, call)
+
+    def _plan(self, told: OutsideAnswer, call: Callable[[], Any]) -> None:
+        def leave() -> None:
             try:
-                told.answer = self._serving.run_outside(message, handler, run)
-                told.never_arrived = verifying and told.answer is None
+                told.answer = call()
             except BaseException as error:  # noqa: BLE001 - whatever it is, the step's outcome is not known
                 told.error = error
             # First, so that whoever asks from here on does not wait for an answer that has come already.
-            self._under_way.discard(message.key)
+            told.is_back = True
             self._home.tell(told)
 
-        self._planned.append(call)
-        self._planned_keys.append(message.key)
+        self._planned.append((told, leave))

@@ -17,15 +17,16 @@ import apsw
 from amends.actors.asking import Question, collect_queries
 from amends.actors.fence import SCRIPTS
 from amends.actors.handlers import Handler, collect
-from amends.actors.outside import OutsideAnswer
+from amends.actors.outside import OutsideAnswer, UnderWay
 from amends.actors.serving import Serving
 from amends.actors.transport.port import Transport
-from amends.protocol.errors import HandlerError
+from amends.protocol.errors import AmendsError, HandlerError
 from amends.protocol.messages import IdempotencyKey, Message
 from amends.supervisor.actor import Actor
 
 _PRUNE_EVERY_S = 60.0
 _PRUNE_LIMIT = 1000
+_GIVEN = ("key", "again", "in_hand")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,13 @@ class ServiceHome:
     Attributes:
         open_database: opens the service's database, once for each incarnation.
         retention_s: how long the fence remembers a step, in seconds.
-        under_way: keys of the calls outside that run now.
+        under_way: the calls outside that run now.
     """
 
     open_database: Callable[[], apsw.Connection]
     transport: Transport
     retention_s: float
-    under_way: set[IdempotencyKey] = field(default_factory=set)
+    under_way: UnderWay = field(default_factory=dict)
 
 
 class Service(Actor):
@@ -85,6 +86,9 @@ class Service(Actor):
         taken = [n for n in vars(cls) if n.startswith("_") and not n.startswith("__") and hasattr(Service, n)]
         if taken:
             raise HandlerError(f"{cls.__name__}: {taken} are names that Service uses itself; choose others")
+        hidden = [n for n in _GIVEN if n in vars(cls)]
+        if hidden:
+            raise HandlerError(f"{cls.__name__}: {hidden} are what Service gives to handlers; choose other names")
         cls.name, cls.migrations, cls.handler_timeout_s = name, tuple(migrations), handler_timeout_s
         cls.handlers = collect(cls, _callers_names())
         cls.queries = collect_queries(cls)
@@ -93,6 +97,28 @@ class Service(Actor):
     def spec(cls, *arguments: Any, **keywords: Any) -> ServiceSpec:
         """This service with the arguments of its constructor, for `System(services=[...])`."""
         return ServiceSpec(cls, arguments, tuple(keywords.items()))
+
+    @property
+    def key(self) -> IdempotencyKey:
+        """The step in hand, while a handler or an undo runs in the service's turn."""
+        return self.in_hand.key
+
+    @property
+    def in_hand(self) -> Message:
+        """What a handler or an undo runs for, in the service's turn."""
+        message = self._serving.running.in_hand
+        if message is None:
+            raise AmendsError(f"service {self.name!r}: no step is in hand; a call outside is given its key")
+        return message
+
+    def again(self, key: IdempotencyKey) -> None:
+        """Run the handler, or the undo, of a step that answered `Later` once more, right after the one that runs now.
+
+        It is served in the same transaction, if the one that runs now answers `Done` or `Later`. Nothing happens if
+        that step does not wait.
+        """
+        _ = self.in_hand
+        self._serving.later.wake(key)
 
     @classmethod
     def scripts(cls) -> dict[str, Sequence[str]]:
@@ -134,8 +160,8 @@ class Service(Actor):
             self._told.append(message)
 
     def settle(self) -> None:
-        asked = self._asked
-        if self._told:
+        asked, now_s = self._asked, self.clock.now_s()
+        if self._told or now_s >= self._serving.wakes_at_s:
             told, self._told = self._told, []
             letters = range(len(told) + len(asked))
             self._serving.serve(told, [place for place in letters if place not in asked] if asked else letters)
@@ -144,17 +170,20 @@ class Service(Actor):
             for place, question in asked.items():
                 self.address.take_up(self, place)
                 question.answer(self)
-        if self.clock.now_s() >= self._prune_due_s:
+        if now_s >= self._prune_due_s:
             self._prune()
+        self.wakes_at_s = min(self._prune_due_s, self._serving.wakes_at_s)
 
     def _prune(self) -> None:
         """Forget old steps, a batch a turn, until none is left."""
         forgotten = 0
         # What can't be forgotten now is forgotten the next time.
         with suppress(apsw.Error), self.db:
-            forgotten = self._serving.fence.prune(self.clock.now_at() - self._home.retention_s, _PRUNE_LIMIT)
+            later = [name for name, handler in self.handlers.items() if handler.later]
+            before_at = self.clock.now_at() - self._home.retention_s
+            forgotten = self._serving.fence.prune(before_at, _PRUNE_LIMIT, later)
         wait_s = 0.0 if forgotten == _PRUNE_LIMIT else _PRUNE_EVERY_S
-        self._prune_due_s = self.wakes_at_s = self.clock.now_s() + wait_s
+        self._prune_due_s = self.clock.now_s() + wait_s
 
 
 def _callers_names() -> dict[str, Any]:

@@ -1,31 +1,30 @@
 """Serving: what a service does with the messages of one turn, in one transaction.
 
 The fence says what each message means, handlers do the work, and the turn commits once: an
-effect, the memory of it and the answer are one. What a handler wrote counts only if it
-answered `Done`: the turn is run without savepoints first, and if one of its handlers wrote
-something and then refused, failed or raised, it is rolled back and run again with a savepoint
-around each. Whoever asked hears nothing before the commit; if that fails, all of them hear
-that the service is unavailable.
+effect, the memory of it and the answer are one. The turn is run without savepoints first; if
+one of its handlers wrote something for nothing, it is rolled back and run again with them.
+Steps that wait and are woken in a turn are served in it. Whoever asked hears nothing before
+the commit; if that fails, all of them hear that the service is unavailable.
 """
 
 from collections.abc import Callable, Sequence
-from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import apsw
 import msgspec
 
-from amends.actors.fence import Fence, FenceDamaged, Row, Verdict, judge
+from amends.actors.fence import REFUSED, UNDONE, Fence, FenceDamaged, Row, Verdict, judge, recorded
 from amends.actors.handlers import Handler
-from amends.actors.outside import OutsideAnswer, OutsideCalls
-from amends.protocol import codec
-from amends.protocol.errors import AmendsError, InputError
+from amends.actors.later import RANKS, LaterSteps
+from amends.actors.outside import OutsideAnswer, OutsideCalls, UnderWay
+from amends.actors.running import PHASES, Running, TurnLost, WroteForNothing
 from amends.protocol.messages import (
     CANCELLED,
     Answer,
     Do,
     Done,
     IdempotencyKey,
+    Later,
     Message,
     Never,
     Refused,
@@ -36,7 +35,6 @@ from amends.protocol.messages import (
     Undone,
 )
 from amends.supervisor import telemetry
-from amends.supervisor.actor import frames
 from amends.supervisor.mailbox import DeadLetter
 
 if TYPE_CHECKING:
@@ -44,16 +42,19 @@ if TYPE_CHECKING:
     from amends.actors.transport.port import Transport
 
 EXPIRED = "expired"
-_PHASES = {Do: "do", Undo: "undo", Resolve: "resolve"}
-_NOTHING = Done(msgspec.Raw(b"null"))
+_OURS = 0
+"""The attempt of an undo that no saga asks for."""
 
+_OURS_AGAIN_S = 60.0
+"""How long after such an undo has failed it is tried again."""
 
-class TurnLost(AmendsError):  # noqa: N818 - reads as the fact it reports
-    """The turn's transaction is gone, with everything in it."""
+_DUE_LIMIT = 100
+"""Steps that are asked again in one turn because their time has come."""
 
+_WAKES_LIMIT = 10
+"""How often one step is woken after one message; beyond that it is asked again after `_PUT_OFF_S`."""
 
-class _WroteForNothing(AmendsError):  # noqa: N818 - reads as the fact it reports
-    """A handler wrote something that must not stay, and no savepoint stands before it."""
+_PUT_OFF_S = 1.0
 
 
 class Serving:
@@ -61,7 +62,7 @@ class Serving:
 
     Args:
         handlers: by command name.
-        under_way: keys of the calls outside that run now.
+        under_way: the calls outside that run now.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Serving:
         db: apsw.Connection,
         handlers: dict[str, Handler],
         transport: "Transport",
-        under_way: set[IdempotencyKey],
+        under_way: UnderWay,
     ) -> None:
         self._service = service
         self._name = service.name
@@ -79,42 +80,56 @@ class Serving:
         self._transport = transport
         self.fence = Fence(db)
         self._outside = OutsideCalls(self, service.address, under_way)
+        self.later = LaterSteps()
+        self.running = Running(service, db, self.later)
+        self.report = self.running.report
         self._answers: list[tuple[Message, Answer]] = []
         self._outdated: list[DeadLetter] = []
-        self._careful = False
         self._blocked = False
 
+    @property
+    def wakes_at_s(self) -> float:
+        """When there is something to serve even without a message; infinity if never."""
+        return min(self.later.next_due_s(), self._outside.next_due_s())
+
     def serve(self, told: Sequence[Message | OutsideAnswer], places: Sequence[int]) -> None:
-        """Everything a turn was told, and the answers to it; `places` are those of its letters."""
+        """Everything a turn was told, what waits and is due now, and the answers; `places` are those of its letters."""
         self._places = places
-        try:
-            self._serve_in_transaction(told)
-        except TurnLost as error:
-            self._lose(told, str(error))
-        else:
-            self._blocked = False
-            self._outside.begin()
+        due = self.later.take_due(self.now_s(), _DUE_LIMIT)
+        if told or due:
+            self._take_turn(told, due)
+        self._outside.give_up()
+        self.later.commit()
         for dead_letter in self._outdated:
             if self._service.address.dead is not None:
                 self._service.tell(self._service.address.dead, dead_letter)
         for message, answer in self._answers:
-            reply = Reply(message.saga_id, message.step, _PHASES[type(message)], message.attempt, answer)
+            reply = Reply(message.saga_id, message.step, PHASES[type(message)], message.attempt, answer)
             for address, letter in self._transport.to_saga(reply):
                 self._service.tell(address, letter)
         self._outdated.clear()
         self._answers.clear()
 
-    def _serve_in_transaction(self, told: Sequence[Message | OutsideAnswer]) -> None:
-        # A call's answer changes what is remembered of calls, which no rollback restores: it is served once only.
-        self._careful = any(isinstance(message, OutsideAnswer) for message in told)
+    def _take_turn(self, told: Sequence[Message | OutsideAnswer], due: Sequence[IdempotencyKey]) -> None:
         try:
-            self._attempt(told)
-        except _WroteForNothing:
-            self._roll_back()
-            self._careful = True
-            self._attempt(told)
+            self._serve_in_transaction(told, due)
+        except TurnLost as error:
+            self._lose(told, due, str(error))
+        else:
+            self._blocked = False
+            self._outside.begin()
 
-    def _attempt(self, told: Sequence[Message | OutsideAnswer]) -> None:
+    def _serve_in_transaction(self, told: Sequence[Message | OutsideAnswer], due: Sequence[IdempotencyKey]) -> None:
+        # A call's answer changes what is remembered of calls, which no rollback restores: it is served once only.
+        self.running.careful = any(isinstance(message, OutsideAnswer) for message in told)
+        try:
+            self._attempt(told, due)
+        except WroteForNothing:
+            self._roll_back()
+            self.running.careful = True
+            self._attempt(told, due)
+
+    def _attempt(self, told: Sequence[Message | OutsideAnswer], due: Sequence[IdempotencyKey]) -> None:
         try:
             self._db.execute("begin immediate")
             self.fence.load([m.message.saga_id if isinstance(m, OutsideAnswer) else m.saga_id for m in told])
@@ -127,15 +142,52 @@ class Serving:
                         self.serve_one(message)
                 except FenceDamaged as error:
                     self._on_damaged(message, error)
+                if self.later.woken:
+                    self._serve_woken(place)
+            for key in due:
+                self.later.wake(key)
+                self._serve_woken(None)
             self.fence.write()
             self._db.execute("commit")
         except apsw.Error as error:
             raise TurnLost(str(error)) from error
 
+    def _serve_woken(self, place: int | None) -> None:
+        """Run again those who wait and were woken, and those they wake, in order.
+
+        Args:
+            place: of the letter in which it began; None if none did.
+        """
+        wakes: dict[IdempotencyKey, int] = {}
+        while self.later.woken:
+            key = self.later.next_woken()
+            wakes[key] = wakes.get(key, 0) + 1
+            if wakes[key] > _WAKES_LIMIT:
+                # Two that keep waking each other would never end.
+                self.later.put_off(key, self.now_s() + _PUT_OFF_S)
+                continue
+            message = self.later.message(key)
+            if message is not None:
+                # Each has the time of a message of its own.
+                self._service.address.take_up(self._service, place)
+                self._serve_waiting(message, key)
+
+    def _serve_waiting(self, message: Message, key: IdempotencyKey) -> None:
+        self.fence.load_more(message.saga_id)
+        try:
+            _, newest_token = self.fence.look_up(message.saga_id, message.step)
+            if message.token < newest_token:
+                self.later.take(key)  # whoever has the newer grant asks again
+            else:
+                self.serve_one(message)
+        except FenceDamaged as error:
+            self._on_damaged(message, error)
+            self.later.take(key)
+
     def _on_damaged(self, message: Message | OutsideAnswer, error: FenceDamaged) -> None:
         """Nobody knows what was done, so nothing is; all other instances are served."""
         asked = message.message if isinstance(message, OutsideAnswer) else message
-        self._report(asked, str(error))
+        self.report(asked, str(error))
         unavailable = Unavailable(f"service {self._name!r}: {error}")
         if isinstance(message, OutsideAnswer):
             self._outside.answered(message, unavailable)
@@ -146,10 +198,11 @@ class Serving:
         self._answers.clear()
         self._outdated.clear()
         self._outside.forget_turn()
+        self.later.forget_turn()
         if self._db.in_transaction:
             self._db.execute("rollback")
 
-    def _lose(self, told: Sequence[Message | OutsideAnswer], reason: str) -> None:
+    def _lose(self, told: Sequence[Message | OutsideAnswer], due: Sequence[IdempotencyKey], reason: str) -> None:
         """Nothing of this turn happened: whoever asked in it may ask again."""
         self._roll_back()
         unavailable = Unavailable(f"service {self._name!r} can't write: {reason}")
@@ -158,6 +211,9 @@ class Serving:
                 self._outside.answered(message, unavailable)
             else:
                 self.reply(message, unavailable)
+        for waiting in map(self.later.take, due):
+            if waiting is not None:
+                self.reply(waiting, unavailable)
         if not self._blocked:
             self._blocked = True
             telemetry.log.error(telemetry.SERVICE_BLOCKED, service=self._name, reason=reason)
@@ -181,6 +237,9 @@ class Serving:
 
     def reply(self, message: Message, answer: Answer) -> None:
         """Answer once the turn has committed."""
+        if message.attempt == _OURS and isinstance(answer, Unavailable):
+            self.later.wait(message, self.now_s() + _OURS_AGAIN_S)
+            return
         self._answers.append((message, answer))
 
     def _obey(self, verdict: Verdict, message: Message, row: Row | None) -> Answer | None:
@@ -188,11 +247,12 @@ class Serving:
             return self._run(message)
         match verdict, message, row:
             case Verdict.UNDO, _, Row():
-                return self._undo(message, row)
+                answer = self._undo(message, row)
+                return self._no_longer(message, answer) if self.later else answer
             case Verdict.REPEAT, _, Row():
-                return _recorded(message, row)
+                return recorded(message, row)
             case Verdict.WAIT, _, Row():
-                self._outside.wait(message, row, self._handlers.get(row.command or ""))
+                return self._go_on(message, row)
             case Verdict.BURY, _, _:
                 self.bury(message)
             case Verdict.EXPIRED, Do(), _:
@@ -200,7 +260,7 @@ class Serving:
                 self.fence.record_do(message, "refused", EXPIRED, self._now_at())
                 return Refused(EXPIRED)
             case Verdict.OTHER_PAYLOAD, _, _:
-                self._report(message, "the same key with another payload")
+                self.report(message, "the same key with another payload")
                 return Unavailable("the same key was used with another payload")
             case Verdict.OUTDATED, _, _:
                 reason = f"token {message.token} is older than one already seen for its saga"
@@ -209,148 +269,134 @@ class Serving:
 
     # Handlers.
 
-    def _run(self, message: Do) -> Answer | None:
+    def _run(self, message: Do, row: Row | None = None) -> Answer | None:
+        """Run the handler; `row` is there if it has answered `Later` before."""
         handler = self._handlers.get(message.command)
         if handler is None:
-            self._report(message, f"no handler for {message.command}")
+            self.report(message, f"no handler for {message.command}")
             return Unavailable(f"service {self._name!r} does not handle {message.command}")
         if handler.outside:
             self.fence.record_do(message, "begun", None, self._now_at())
             self._outside.plan(message, handler)
             return None
-        answer = self._guarded(lambda: self._call(message, handler))
+        answer = self.running.do(message, handler)
         if isinstance(answer, Done):
             self.fence.record_do(message, "done", _text(answer), self._now_at())
         elif isinstance(answer, Refused):
+            if row is not None:
+                # What earlier runs have left goes first.
+                return self._undo(message, row._replace(answer=REFUSED + answer.reason))
             self.fence.record_do(message, "refused", answer.reason, self._now_at())
+        elif isinstance(answer, Later):
+            self.fence.record_do(message, "begun", None, self._now_at())
+            self._wait(message, answer)
+            return None
         return answer
 
-    def _undo(self, message: Message, row: Row) -> Answer:
+    def _go_on(self, message: Message, row: Row) -> Answer | None:
+        """A step that has begun: whoever asks waits for the call outside, or brings on what answered `Later`."""
+        handler = self._handlers.get(row.command or "")
+        if handler is None or handler.outside:
+            self._outside.wait(message, row, handler)
+            return None
+        undoing = row.answer is not None
+        answer = self._undo(message, row) if undoing or not isinstance(message, Do) else self._run(message, row)
+        if isinstance(answer, Unavailable):
+            # Nothing has changed but that it was asked for now: see `Fence.prune`.
+            self.fence.record_answer(message, "begun", row.answer, self._now_at())
+        return self._no_longer(message, answer)
+
+    def _undo(self, message: Message, row: Row) -> Answer | None:
         handler = self._handlers.get(row.command or "")
         if handler is None or handler.undo is None:
-            self._report(message, f"no undo for {row.command}")
+            self.report(message, f"no undo for {row.command}")
             return Unavailable(f"service {self._name!r} can't undo {row.command}")
-        answer = self._guarded(lambda: self._call_undo(message, row, handler))
+        if handler.undo_outside:
+            self._undo_outside(message, row, handler)
+            return None
+        answer = self.running.undo(message, row, handler)
         if isinstance(answer, Done):
-            self.fence.record_undone(message, self._now_at())
-            return Undone()
+            return self._record_undone(message, row)
+        if isinstance(answer, Later):
+            self.fence.record_undoing(message, row.answer or UNDONE, self._now_at())
+            self._wait(message, answer)
+            return None
         return answer
 
-    def _guarded(self, call: Callable[[], Answer]) -> Answer:
-        """Call, and see that nothing it wrote stays unless it answers Done."""
-        if not self._careful:
-            before = self._db.total_changes()
-            answer = self._within(call)
-            if not isinstance(answer, Done) and self._db.total_changes() != before:
-                raise _WroteForNothing
-            return answer
-        self._db.execute("savepoint amends")
-        answer = self._within(call)
-        if not isinstance(answer, Done):
-            self._db.execute("rollback to amends")
-        self._db.execute("release amends")
+    def _undo_outside(self, message: Message, row: Row, handler: Handler) -> None:
+        self.fence.record_undoing(message, row.answer or UNDONE, self._now_at())
+        self._outside.undo(message, row, handler)
+        waiting = self.later.take(message.key) if self.later else None
+        if waiting is not None and RANKS[type(waiting)] > RANKS[type(message)]:
+            self._outside.undo(waiting, row, handler)
+
+    def _record_undone(self, message: Message, row: Row) -> Answer:
+        if row.refusal is not None and not isinstance(message, Undo):
+            self.fence.record_answer(message, "refused", row.refusal, self._now_at())
+            return Refused(row.refusal)
+        self.fence.record_undone(message, self._now_at())
+        return _UNDONE[type(message)]
+
+    def _wait(self, message: Message, later: Later) -> None:
+        due_s = None if later.again_s is None else self.now_s() + later.again_s
+        self.later.wait(message, due_s)
+
+    def _no_longer(self, message: Message, answer: Answer | None) -> Answer | None:
+        """A step that is answered waits no more; what its saga has said since is answered, too."""
+        if answer is not None:
+            waiting = self.later.take(message.key)
+            if waiting is not None and RANKS[type(waiting)] > RANKS[type(message)]:
+                if isinstance(answer, Unavailable):
+                    self.reply(waiting, answer)
+                else:
+                    self.serve_one(waiting)
         return answer
-
-    def _within(self, call: Callable[[], Answer]) -> Answer:
-        """Call, and see that the turn's transaction is still there: a full disk may end it under a careless handler."""
-        self._db.set_rollback_hook(self._refuse_statements)
-        try:
-            answer = call()
-        finally:
-            self._db.set_rollback_hook(None)
-            self._db.exec_trace = None
-        if not self._db.in_transaction:
-            raise TurnLost("the transaction ended while a handler ran")
-        return answer
-
-    def _refuse_statements(self) -> None:
-        # What a handler still writes would be a transaction of its own, and stay.
-        self._db.exec_trace = lambda *_: False
-
-    def _call(self, message: Do, handler: Handler) -> Answer:
-        try:
-            command: object = codec.decode(handler.command, message.payload, f"service {self._name!r}")
-            return self._checked(message, handler, handler.run(self._service, command))
-        except Exception as error:  # noqa: BLE001 - whatever it is, we do not know what happened
-            return self._raised(message, error)
-
-    def _call_undo(self, message: Message, row: Row, handler: Handler) -> Answer:
-        assert handler.undo is not None
-        where = f"service {self._name!r}"
-        try:
-            command: object = codec.decode(handler.command, (row.payload or "").encode(), where)
-            result: object = codec.decode(handler.result, (row.answer or "null").encode(), where)
-            answer = handler.undo(self._service, command, result)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the step is not undone yet
-            return self._raised(message, error)
-        if answer is None:
-            return _NOTHING
-        if isinstance(answer, Unavailable):
-            return answer
-        self._report(message, f"the undo of {row.command} returned {type(answer).__name__}")
-        return Unavailable(f"the undo returned {type(answer).__name__}, wanted None or Unavailable")
-
-    def _checked(self, message: Do, handler: Handler, answer: object) -> Answer:
-        """Make sure that what a handler came back with is an answer, of the type it declared."""
-        if isinstance(answer, Done):
-            if answer.result is None and handler.result is NoneType:
-                return _NOTHING
-            return Done(msgspec.Raw(codec.checked(handler.result, answer.result, f"result of {message.command}")))
-        if isinstance(answer, Refused | Unavailable):
-            return answer
-        found = type(answer).__name__
-        self._report(message, f"returned {found}")
-        return Unavailable(f"the handler returned {found}, wanted Done, Refused or Unavailable")
-
-    def _raised(self, message: Message, error: Exception) -> Unavailable:
-        if isinstance(error, apsw.Error) and not self._db.in_transaction:
-            # A full disk or an I/O error may take the whole transaction with it.
-            raise TurnLost(str(error)) from error
-        self._report(message, type(error).__name__, frames(error.__traceback__))
-        return Unavailable(f"the handler raised {type(error).__name__}")
 
     # Calls outside.
 
     def _on_outside_answer(self, told: OutsideAnswer) -> None:
-        answer = self._checked_outside(told)
-        if isinstance(answer, Done):
-            self.fence.record_answer(told.message, "done", _text(answer), self._now_at())
+        answer = told.checked(self.running)
+        row, newest_token = self.fence.look_up(told.message.saga_id, told.message.step)
+        if isinstance(answer, Done) and row is not None:
+            if told.undoing:
+                if row.state in ("begun", "done"):
+                    self._record_undone(told.message, row)
+            elif row.state == "undone" and row.answer is None:
+                self._take_back(told, row._replace(state="done", answer=_text(answer)), newest_token)
+            else:
+                self.fence.record_answer(told.message, "done", _text(answer), self._now_at())
         elif isinstance(answer, Refused):
             self.fence.record_answer(told.message, "refused", answer.reason, self._now_at())
         self._outside.answered(told, answer)
 
-    def _checked_outside(self, told: OutsideAnswer) -> Answer | None:
-        if told.error is not None:
-            self._report(told.message, type(told.error).__name__, frames(told.error.__traceback__))
-            return Unavailable(f"the handler raised {type(told.error).__name__}")
-        return None if told.never_arrived else self._checked(told.message, told.handler, told.answer)
+    def _take_back(self, told: OutsideAnswer, row: Row, newest_token: int) -> None:
+        """A call came back after its limit with something done, when the step had been given up: undo that."""
+        asked = told.message
+        if told.handler.undo is None:
+            self.report(asked, "done by a call outside after the step was given up, and there is no undo for it")
+            return
+        self.report(asked, "done by a call outside after the step was given up; it is undone")
+        self.fence.record_late(asked, row, self._now_at())
+        self.serve_one(
+            Undo(service=asked.service, saga_id=asked.saga_id, step=asked.step, attempt=_OURS, token=newest_token)
+        )
 
     def call_outside(self, call: Callable[[], None]) -> None:
         """Let a call go, beside all turns."""
         self._service.address.runtime.outside(call)
 
-    def run_outside(self, message: Do, handler: Handler, run: Callable[..., Any]) -> Any:
-        """In the call's own thread: what the method comes back with."""
-        command: object = codec.decode(handler.command, message.payload, f"service {self._name!r}")
-        return run(self._service, command, message.key)
+    def now_s(self) -> float:
+        return self._service.clock.now_s()
 
     def _now_at(self) -> float:
         return self._service.clock.now_at()
 
-    def _report(self, message: Message, error: str, traceback: str = "") -> None:
-        telemetry.log.error(
-            telemetry.HANDLER_FAILED,
-            service=self._name,
-            command=message.command if isinstance(message, Do) else _PHASES[type(message)],
-            saga_id=message.saga_id,
-            step=message.step,
-            error=error,
-            traceback=traceback,
-        )
-
 
 # Before Python 3.12 a member looked up in its enum costs many times a global, and this one is for every message.
 _RUN = Verdict.RUN
+
+_UNDONE: dict[type, Answer] = {Do: Refused(CANCELLED), Undo: Undone(), Resolve: Never()}
+"""What is told to whoever asks about a step that is undone."""
 
 _FIXED: dict[Verdict, Answer] = {
     Verdict.IS_UNDONE: Undone(),
@@ -361,15 +407,3 @@ _FIXED: dict[Verdict, Answer] = {
 
 def _text(answer: Done[msgspec.Raw]) -> str:
     return bytes(answer.result).decode()
-
-
-def _recorded(message: Message, row: Row) -> Answer:
-    if row.state != "done":
-        return Refused(row.answer or "")
-    result = (row.answer or "null").encode()
-    try:
-        codec.decode(object, result, "fence")
-    except InputError:
-        # The journal would take it as it is, and no program could read that instance any more.
-        raise FenceDamaged(message.saga_id) from None
-    return Done(msgspec.Raw(result))

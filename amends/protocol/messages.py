@@ -35,6 +35,21 @@ class Unavailable(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Later(msgspec.Struct, frozen=True):
+    """Under way: the answer comes later. It is for the handler's own service, and never travels.
+
+    Attributes:
+        again_s: how many seconds later to ask the handler again, if nobody has before; None is never.
+    """
+
+    reason: str
+    again_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.again_s is not None and not 0 < self.again_s < float("inf"):
+            raise ValueError(f"Later: again_s is {self.again_s}, wanted more than 0, or None")
+
+
 class Undone(msgspec.Struct, frozen=True):
     """The step's effect is gone, or never was and never will be."""
 

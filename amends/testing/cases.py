@@ -90,7 +90,10 @@ _COMMIT: Final = {
     "crash after": ("process dies", "the process dies right after the"),
     "full": ("disk full", "the disk is full at the"),
 }
-_OUTSIDE: Final = {fate: _COMMIT[fate] for fate in ("crash before", "crash after")}
+_OUTSIDE: Final = {
+    **{fate: _COMMIT[fate] for fate in ("crash before", "crash after")},
+    "hang": ("hangs", "nothing comes of the"),
+}
 _ENGINE: Final = ("journal", "coordinator", "timers")
 """What fails beside services and the saga's own actor."""
 
@@ -98,7 +101,7 @@ _ENGINE: Final = ("journal", "coordinator", "timers")
 def _troubles_at(label: str, possible: tuple[str, ...], plan: Plan, who: str) -> Iterator[Trouble]:
     for name, kind, fate in _fates_at(label, possible, plan, who):
         yield name, kind, {label: fate}
-        # A call outside is not made in a turn, and so has no fate to hang in one.
+        # A call outside is not made in a turn: its handler has no fate to hang in one.
         if fate == "raise after" and "hang" in possible:
             # A turn in which a handler raises is run again at once, so one that raises once is only heard there.
             place, _, number = label.rpartition(" #")

@@ -148,6 +148,11 @@ def note(db: apsw.Connection, saga_id: SagaId, step: str, method: str, kind: str
     db.execute(_NOTE, (saga_id, step, method, kind, token))
 
 
+def noted(db: apsw.Connection, saga_id: SagaId, step: str) -> bool:
+    """Whether that step was done."""
+    return bool(db.execute("select 1 from amends_simulated where saga_id = ? and step = ?", (saga_id, step)).get)
+
+
 class _Store:
     """A journal store as one process sees it."""
 

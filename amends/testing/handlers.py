@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from amends.actors.handlers import Handler
-from amends.actors.outside import OutsideAnswer
 from amends.actors.service import Service, ServiceSpec
 from amends.protocol.errors import AmendsError
-from amends.protocol.messages import Done, IdempotencyKey, Message, Refused, SagaId, Unavailable
+from amends.protocol.messages import Done, IdempotencyKey, Refused, SagaId, Unavailable
 from amends.protocol.saga import RETRIABLE
-from amends.testing.disk import note
+from amends.testing.disk import note, noted
 from amends.testing.facts import Effect
 from amends.testing.life import Life
 from amends.testing.world import World
@@ -87,8 +86,11 @@ class SimulatedService:
             raise AmendsError(f"service {self._name!r}: command is {found}, wanted one of {self._commands}")
         if rule.undo and handler.undo is None:
             raise AmendsError(f"service {self._name!r}: {command.__name__} has no undo")
-        if rule.fate == "hang" and handler.outside and not rule.undo:
-            raise AmendsError(f"service {self._name!r}: {command.__name__} is a call outside, which nobody gives up")
+        if rule.fate == "hang" and (handler.undo_outside if rule.undo else handler.outside):
+            raise AmendsError(
+                f"service {self._name!r}: {command.__name__} is a call outside; "
+                "let a schedule say that 'call outside #1' meets 'hang'"
+            )
         if not rule.times > 0:
             raise AmendsError(f"service {self._name!r}: times is {rule.times}, wanted more than 0")
         self._rules.setdefault(command.__name__, []).append(rule)
@@ -122,7 +124,7 @@ class Stage:
 
     def _staged(self, service: Service, handler: Handler) -> Handler:
         run = self._outside(handler) if handler.outside else self._in_turn(handler, handler.run, "do")
-        undo = None if handler.undo is None else self._in_turn(handler, handler.undo, "undo")
+        undo = None if handler.undo is None else self._undo(handler, handler.undo)
         verify = None if handler.verify is None else self._verifying(handler, handler.verify)
         return replace(handler, run=run, undo=undo, verify=verify)
 
@@ -130,7 +132,7 @@ class Stage:
         name, command = method.__name__, handler.command.__name__
 
         def call(service: Service, *arguments: Any) -> Any:
-            message = _message_in_hand(service)
+            message = service.in_hand
             possible = _DO if kind == "do" and self._may_refuse(message.saga_id, message.step) else _RETRIABLE
             fate, reason = self._fate(service.name, name, message.saga_id, command, possible, kind)
             self._before(fate, reason, service)
@@ -138,8 +140,28 @@ class Stage:
             if answer is None:
                 with self._world.told_if_raised(message.saga_id, f"{service.name}.{name}"):
                     answer = method(service, *arguments)
-                if isinstance(answer, Done) or (answer is None and kind == "undo"):
+                if isinstance(answer, Done) or (answer is None and kind == "undo" and _was_done(service, handler)):
                     note(service.db, message.saga_id, message.step, name, kind, message.token)
+            self._after(fate)
+            return answer
+
+        return call
+
+    def _undo(self, handler: Handler, undo: Callable[..., Any]) -> Callable[..., Any]:
+        return self._undo_outside(handler, undo) if handler.undo_outside else self._in_turn(handler, undo, "undo")
+
+    def _undo_outside(self, handler: Handler, undo: Callable[..., Any]) -> Callable[..., Any]:
+        name, command = undo.__name__, handler.command.__name__
+
+        def call(service: Service, asked: object, result: object, key: IdempotencyKey) -> Any:
+            fate, reason = self._fate(service.name, name, key.saga_id, command, _OUTSIDE[1:], "undo")
+            self._before(fate, reason, service)
+            answer: Any = _answer(fate, reason)
+            if answer is None:
+                with self._world.told_if_raised(key.saga_id, f"{service.name}.{name}"):
+                    answer = undo(service, asked, result, key)
+                if answer is None and (not handler.later or self._world.was_seen(key.saga_id, key.step)):
+                    self._world.did_outside(self._effect(service, name, key, "undo"))
             self._after(fate)
             return answer
 
@@ -150,7 +172,7 @@ class Stage:
 
         def call(service: Service, asked: object, key: IdempotencyKey) -> Any:
             # Whoever has done it says so again for the same key.
-            done = self._world.was_done_outside(key.saga_id, key.step)
+            done = self._world.was_done_outside(key.saga_id, key.step, "do")
             possible = _OUTSIDE[1:] if done or not self._may_refuse(key.saga_id, key.step) else _OUTSIDE
             fate, reason = self._fate(service.name, name, key.saga_id, command, possible, "do")
             self._before(fate, reason, service)
@@ -175,9 +197,9 @@ class Stage:
 
         return call
 
-    def _effect(self, service: Service, method: str, key: IdempotencyKey) -> Effect:
+    def _effect(self, service: Service, method: str, key: IdempotencyKey, kind: str = "do") -> Effect:
         who = self._world.who(key.saga_id)
-        return Effect(self._world.now_s, who, key.saga_id, key.step, service.name, method, "do", 0)
+        return Effect(self._world.now_s, who, key.saga_id, key.step, service.name, method, kind, 0)
 
     def _may_refuse(self, saga_id: SagaId, step: str) -> bool:
         known = self._world.instances.get(saga_id)
@@ -209,9 +231,6 @@ def _answer(fate: str, reason: str) -> Refused | Unavailable | None:
     return Unavailable(reason) if fate == "unavailable" else None
 
 
-def _message_in_hand(service: Service) -> Message:
-    message = service.address.in_hand
-    if isinstance(message, OutsideAnswer):
-        message = message.message
-    assert isinstance(message, Message)
-    return message
+def _was_done(service: Service, handler: Handler) -> bool:
+    """Whether there is an effect to undo: what waits is undone, too, and was never done."""
+    return not handler.later or noted(service.db, service.in_hand.saga_id, service.in_hand.step)

@@ -20,7 +20,7 @@ from amends.testing.schedule import LATE, lateness_s
 from amends.testing.world import World
 
 _TURN: Final = (*LATE, "kill")
-_OUTSIDE: Final = (*LATE, "crash before", "crash after")
+_OUTSIDE: Final = (*LATE, "crash before", "crash after", "hang")
 _LEFT_ALONE: Final = ("root", "services", "dead-letters")
 """Actors whose turns meet no fate: the world's own hands."""
 
@@ -112,6 +112,8 @@ class SimulatedRuntime:
         if self._life.ended:
             return
         fate = self._world.meet("call outside", _OUTSIDE)
+        if fate == "hang":
+            return  # it gets nowhere, and never comes back
 
         def run() -> None:
             if fate == "crash before":

@@ -109,7 +109,7 @@ class World:
         self.problem: Exception | None = None
         self._whos: dict[SagaId, str] = {}
         self._anonymous = 0
-        self._outside: set[tuple[SagaId, str]] = set()
+        self._outside: set[tuple[SagaId, str, str]] = set()
         self._look: dict[type, list[Callable[[Any], None]]] = {}
         self._rest: list[Checker] = []
 
@@ -169,13 +169,20 @@ class World:
 
     def did_outside(self, effect: Effect) -> None:
         """A call outside has done its work; doing it again with the same key does nothing to the world outside."""
-        if not self.was_done_outside(effect.saga_id, effect.step):
-            self._outside.add((effect.saga_id, effect.step))
+        if not self.was_done_outside(effect.saga_id, effect.step, effect.kind):
+            self._outside.add((effect.saga_id, effect.step, effect.kind))
             self.see(effect)
 
-    def was_done_outside(self, saga_id: SagaId, step: str) -> bool:
-        """Whether a call outside has done that step's work."""
-        return (saga_id, step) in self._outside
+    def was_done_outside(self, saga_id: SagaId, step: str, kind: str) -> bool:
+        """Whether a call outside has done that step's work, or with kind "undo" undone it."""
+        return (saga_id, step, kind) in self._outside
+
+    def was_seen(self, saga_id: SagaId, step: str) -> bool:
+        """Whether that step is known to have been done."""
+        return any(
+            isinstance(fact, Effect) and (fact.saga_id, fact.step, fact.kind) == (saga_id, step, "do")
+            for fact in self.facts
+        )
 
     # Instances.
 

@@ -22,6 +22,7 @@ from amends.actors.fence import Fence
 from amends.actors.journal.journal import Journal
 from amends.actors.journal.messages import History, ListOpen, Open
 from amends.actors.journal.sqlite import SqliteStore, _Lock
+from amends.actors.running import Running
 from amends.actors.saga import SagaActor
 from amends.actors.service import Service
 from amends.actors.serving import Serving
@@ -119,7 +120,7 @@ def _told(*kinds: type) -> Callable[..., bool]:
 
 def _turn_with(kind: type) -> Callable[..., bool]:
     """Whether a service's turn was told such a message."""
-    return lambda _, told: any(isinstance(message, kind) for message in told)
+    return lambda _, told, *rest: any(isinstance(message, kind) for message in told)
 
 
 def _sending(kind: type) -> Callable[..., bool]:
@@ -167,8 +168,8 @@ POINTS = (
     Point("command left", Actor, "_send", after=True, counts=_sending(Do)),
     Point("service took the command, handler not run", Service, "on_receive", after=True, counts=_told(Do)),
     Point("service's transaction begun, handler not run", Fence, "load", after=True),
-    Point("handler about to run", Serving, "_call"),
-    Point("handler ran, nothing committed", Serving, "_call", after=True),
+    Point("handler about to run", Running, "_do"),
+    Point("handler ran, nothing committed", Running, "_do", after=True),
     Point("fence written, not committed", Fence, "write", after=True, counts=lambda fence: bool(fence._changed)),
     Point("turn rolled back, not run again", Serving, "_roll_back", after=True),
     Point("service committed, answer not sent", Serving, "_serve_in_transaction", after=True, counts=_turn_with(Do)),
@@ -183,7 +184,7 @@ POINTS = (
     Point("decision on its way to a slow disk", SqliteStore, "write", counts=_writes("decided"), slow=True),
     # Back.
     Point("undo arrived, not run", Service, "on_receive", after=True, counts=_told(Undo)),
-    Point("undo ran, not committed", Serving, "_call_undo", after=True),
+    Point("undo ran, not committed", Running, "_undo", after=True),
     Point("undo committed, answer not sent", Serving, "_serve_in_transaction", after=True, counts=_turn_with(Undo)),
     Point("asked what became of a step", Service, "on_receive", after=True, counts=_told(Resolve)),
     Point("tombstone written, not committed", Serving, "bury", after=True),

@@ -26,7 +26,9 @@ from amends import (
 from amends.testing import Schedule, SimulatedSystem
 from tests.stateful.asking import Caller, everyone_was_told_the_truth, let_it_end, say_how_to_replay
 
-TROUBLE_S: Final = 60.0
+TROUBLE_S: Final = 90.0
+"""Long enough for a call that hangs to be given up."""
+
 _RETRY: Final = Retry(attempts=2, base_s=0.1, cap_s=1.0, slow_s=60.0)
 
 
@@ -85,12 +87,13 @@ class Hotel(Service, name="hotel"):
         super().__init__()
         self.provider = provider
 
-    @handles(Book, outside=True)
+    @handles(Book, outside=True, limit_s=5.0)
     def book(self, command: Book, key: IdempotencyKey) -> Done[str]:
         return Done(self.provider.do(str(key), command.name))
 
-    @undoes(Book)
-    def cancel(self, command: Book, result: str) -> None:
+    @undoes(Book, outside=True, limit_s=5.0)
+    def cancel(self, command: Book, result: str, key: IdempotencyKey) -> None:
+        assert result == str(key)
         self.provider.undo(result)
 
     @handles(Write, outside=True)

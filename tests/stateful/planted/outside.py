@@ -95,7 +95,8 @@ def outside(schedule: Schedule, *, refuses: bool) -> SimulatedSystem:
         callers = [Caller(system, Pay, number, f"p{number}") for number in (1, 2)]
         for number, caller in enumerate(callers):
             caller.ask(0.5 * number)
-        system.advance(30.0)
+        # Also a call that hangs is given up by then.
+        system.advance(90.0)
         let_it_end(system, callers)
         # A call that was late for its own instance may still be on its way.
         system.advance(30.0)

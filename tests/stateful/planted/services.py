@@ -9,8 +9,9 @@ from amends.actors.fence import Fence, Row, Verdict
 from amends.actors.fence import judge as _judge
 from amends.actors.handlers import Handler
 from amends.actors.outside import OutsideAnswer, OutsideCalls
+from amends.actors.running import PHASES, Running
 from amends.actors.serving import Serving
-from amends.protocol.messages import Answer, Do, Message, Reply, Resolve, Undo
+from amends.protocol.messages import Answer, Do, IdempotencyKey, Later, Message, Reply, Resolve, Undo
 from tests.stateful.planted.bug import bug
 
 
@@ -92,7 +93,7 @@ def reply_before_commit() -> Iterator[None]:
     """A reply leaves before what it says is committed."""
 
     def reply(self: Serving, message: Message, answer: Answer) -> None:
-        told = Reply(message.saga_id, message.step, serving._PHASES[type(message)], message.attempt, answer)
+        told = Reply(message.saga_id, message.step, PHASES[type(message)], message.attempt, answer)
         for address, letter in self._transport.to_saga(told):
             address.tell(letter)
 
@@ -104,7 +105,9 @@ def reply_before_commit() -> Iterator[None]:
 def failed_commit_answered() -> Iterator[None]:
     """A turn whose commit failed answers all the same."""
 
-    def lose(self: Serving, told: Sequence[Message | OutsideAnswer], reason: str) -> None:
+    def lose(
+        self: Serving, told: Sequence[Message | OutsideAnswer], due: Sequence[IdempotencyKey], reason: str
+    ) -> None:
         if self._db.in_transaction:
             self._db.execute("rollback")
 
@@ -130,10 +133,10 @@ def fence_row_in_another_transaction() -> Iterator[None]:
 def refused_writes_kept() -> Iterator[None]:
     """What a handler wrote before it refused stays."""
 
-    def guarded(self: Serving, call: Callable[[], Answer]) -> Answer:
-        return self._within(call)
+    def guarded(self: Running, call: Callable[[], Answer]) -> Answer | Later:
+        return self.within(call)
 
-    with patch.object(Serving, "_guarded", guarded):
+    with patch.object(Running, "guarded", guarded):
         yield
 
 
@@ -144,7 +147,7 @@ def outside_call_not_awaited() -> Iterator[None]:
 
     def wait(calls: OutsideCalls, message: Message, row: Row, handler: Handler | None) -> None:
         calls._waiting.pop(message.key, None)
-        calls._under_way.discard(message.key)
+        calls._under_way.pop(message.key, None)
         right(calls, message, row, handler)
 
     with patch.object(OutsideCalls, "wait", wait):

@@ -1,0 +1,192 @@
+"""Running a handler or an undo inside a turn's transaction, so that what it wrote stays only if it may.
+
+What a handler wrote counts if it answered `Done` or `Later`. Usually no savepoint stands before
+it: if something was written for nothing, the turn is to be rolled back and run again with
+`careful` set, and then there is one around each. Whatever a handler raises is an answer here.
+"""
+
+from collections.abc import Callable
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Final
+
+import apsw
+import msgspec
+
+from amends.actors.fence import Row
+from amends.actors.handlers import Handler
+from amends.actors.later import LaterSteps
+from amends.protocol import codec
+from amends.protocol.errors import AmendsError
+from amends.protocol.messages import Answer, Do, Done, Later, Message, Refused, Resolve, Unavailable, Undo
+from amends.supervisor import telemetry
+from amends.supervisor.actor import frames
+
+if TYPE_CHECKING:
+    from amends.actors.service import Service
+
+PHASES: Final = {Do: "do", Undo: "undo", Resolve: "resolve"}
+"""Kinds of messages, as replies and logs call them."""
+
+NOTHING: Final = Done(msgspec.Raw(b"null"))
+
+Call = Callable[[], Answer | Later]
+"""A handler or an undo, with all it is called with."""
+
+_STAYS: Final = (Done, Later)
+"""Answers with which what was written stays."""
+
+
+class TurnLost(AmendsError):  # noqa: N818 - reads as the fact it reports
+    """The turn's transaction is gone, with everything in it."""
+
+
+class WroteForNothing(AmendsError):  # noqa: N818 - reads as the fact it reports
+    """A handler wrote something that must not stay, and no savepoint stands before it."""
+
+
+class Running:
+    """What one incarnation of a service runs, one after the other.
+
+    Args:
+        later: the steps that handlers wake.
+
+    Attributes:
+        careful: whether a savepoint stands before each handler of this turn.
+        in_hand: what a handler or an undo is run for; None between them.
+    """
+
+    def __init__(self, service: "Service", db: apsw.Connection, later: LaterSteps) -> None:
+        self.careful = False
+        self.in_hand: Message | None = None
+        self._service = service
+        self._where = f"service {service.name!r}"
+        self._db = db
+        self._later = later
+
+    def do(self, message: Do, handler: Handler) -> Answer | Later:
+        """Run the handler, for its answer."""
+        return self.guarded(lambda: self._do(message, handler))
+
+    def undo(self, message: Message, row: Row, handler: Handler) -> Answer | Later:
+        """Run the undo; `Done` is that it came back with nothing."""
+        return self.guarded(lambda: self._undo(message, row, handler))
+
+    def guarded(self, call: Call) -> Answer | Later:
+        """Call, and see that nothing it wrote stays, and nobody it woke is, unless its answer says so."""
+        woken = self._later.woken
+        if not self.careful:
+            before = self._db.total_changes()
+            answer = self.within(call)
+            stays = isinstance(answer, _STAYS)
+            if not stays and self._db.total_changes() != before:
+                raise WroteForNothing
+        else:
+            self._db.execute("savepoint amends")
+            answer = self.within(call)
+            stays = isinstance(answer, _STAYS)
+            if not stays:
+                self._db.execute("rollback to amends")
+            self._db.execute("release amends")
+        if not stays:
+            self._later.wake_only(woken)
+        return answer
+
+    def within(self, call: Call) -> Answer | Later:
+        """Call, and see that the turn's transaction is still there: a full disk may end it under a careless handler."""
+        self._db.set_rollback_hook(self._refuse_statements)
+        try:
+            answer = call()
+        finally:
+            self.in_hand = None
+            self._db.set_rollback_hook(None)
+            self._db.exec_trace = None
+        if not self._db.in_transaction:
+            raise TurnLost("the transaction ended while a handler ran")
+        return answer
+
+    def _refuse_statements(self) -> None:
+        # What a handler still writes would be a transaction of its own, and stay.
+        self._db.exec_trace = lambda *_: False
+
+    def _do(self, message: Do, handler: Handler) -> Answer | Later:
+        self.in_hand = message
+        try:
+            command: object = codec.decode(handler.command, message.payload, self._where)
+            answer = handler.run(self._service, command)
+            if handler.later and isinstance(answer, Later):
+                return answer
+            return self.checked(message, handler, answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, we do not know what happened
+            return self._raised(message, error)
+
+    def _undo(self, message: Message, row: Row, handler: Handler) -> Answer | Later:
+        assert handler.undo is not None
+        self.in_hand = message
+        try:
+            answer = handler.undo(self._service, *self._undo_arguments(row, handler))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the step is not undone yet
+            return self._raised(message, error)
+        return answer if isinstance(answer, Later) else self.checked_undo(message, answer, "None, Unavailable or Later")
+
+    # Outside of the turn, in a call's own thread.
+
+    def run_outside(self, message: Do, handler: Handler, run: Callable[..., Any]) -> Any:
+        """What the handler, or the method that verifies, comes back with."""
+        command: object = codec.decode(handler.command, message.payload, self._where)
+        return run(self._service, command, message.key)
+
+    def undo_outside(self, message: Message, row: Row, handler: Handler) -> Any:
+        """What the undo comes back with."""
+        assert handler.undo is not None
+        return handler.undo(self._service, *self._undo_arguments(row, handler), message.key)
+
+    # What is common to both.
+
+    def _undo_arguments(self, row: Row, handler: Handler) -> tuple[Any, Any]:
+        """The command and its result; None if the step was never answered."""
+        command: object = codec.decode(handler.command, (row.payload or "").encode(), self._where)
+        if row.state != "done":
+            return command, None
+        return command, codec.decode(handler.result, (row.answer or "null").encode(), self._where)
+
+    def checked(self, message: Message, handler: Handler, answer: object) -> Answer:
+        """Make sure that what a handler came back with is an answer, of the type it declared."""
+        if isinstance(answer, Done):
+            if answer.result is None and handler.result is NoneType:
+                return NOTHING
+            where = f"result of {handler.command.__name__}"
+            return Done(msgspec.Raw(codec.checked(handler.result, answer.result, where)))
+        if isinstance(answer, Refused | Unavailable):
+            return answer
+        found = type(answer).__name__
+        self.report(message, f"returned {found}")
+        return Unavailable(f"the handler returned {found}, wanted {handler.answers}")
+
+    def checked_undo(self, message: Message, answer: object, wanted: str) -> Answer:
+        """The same of an undo; `Done` is that it came back with nothing."""
+        if answer is None:
+            return NOTHING
+        if isinstance(answer, Unavailable):
+            return answer
+        found = type(answer).__name__
+        self.report(message, f"the undo returned {found}")
+        return Unavailable(f"the undo returned {found}, wanted {wanted}")
+
+    def report(self, message: Message, error: str, traceback: str = "") -> None:
+        """Say that a handler has failed."""
+        telemetry.log.error(
+            telemetry.HANDLER_FAILED,
+            service=self._service.name,
+            command=message.command if isinstance(message, Do) else PHASES[type(message)],
+            saga_id=message.saga_id,
+            step=message.step,
+            error=error,
+            traceback=traceback,
+        )
+
+    def _raised(self, message: Message, error: Exception) -> Unavailable:
+        if isinstance(error, apsw.Error) and not self._db.in_transaction:
+            # A full disk or an I/O error may take the whole transaction with it.
+            raise TurnLost(str(error)) from error
+        self.report(message, type(error).__name__, frames(error.__traceback__))
+        return Unavailable(f"the handler raised {type(error).__name__}")
