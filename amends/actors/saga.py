@@ -152,6 +152,8 @@ class SagaActor(Actor):
         self._aside: list[object] = []
         self._over: AmendsError | None = None
         self._records: list[Record] = []
+        # When each of them was decided: a result that waits for company keeps its own time.
+        self._ats: list[float] = []
         self._sends: list[Send] = []
         self._wakes: list[tuple[float, int, Wake]] = []
         self._alarm_at: float | None = None
@@ -168,7 +170,7 @@ class SagaActor(Actor):
             return
         self._plan, decision = self._opening
         self._opening = None
-        self._take(decision, recorded=True)
+        self._take(decision)
 
     def on_receive(self, message: object) -> None:
         if self._state is None:
@@ -198,12 +200,12 @@ class SagaActor(Actor):
         sends = [send for send in self._sends if still_wanted(self._state, send)]
         self._sends.clear()
         deliveries = [d for send in sends for d in self._around.transport.to_service(self._message(send))]
-        records = self._due_records(gated=bool(deliveries and self._gate))
+        records, ats = self._due_records(gated=bool(deliveries and self._gate))
         forced = any(isinstance(record, FORCED) for record in records)
         if forced:
             self._gate = self._state.length
         if records or (self._gate and (deliveries or self._promises)):
-            self._append(records, deliveries, forced=forced)
+            self._append(records, ats, deliveries, forced=forced)
         elif self._promises:
             # What they waited for came to be on disk in this very turn.
             self._outbox += self._promises
@@ -215,30 +217,32 @@ class SagaActor(Actor):
             self._tell_world(records)
         self._set_alarm()
 
-    def _due_records(self, *, gated: bool) -> tuple[Record, ...]:
-        """What is to be appended now.
+    def _due_records(self, *, gated: bool) -> tuple[tuple[Record, ...], tuple[float, ...]]:
+        """What is to be appended now, and when each of it was decided.
 
         A mere result waits for company: whether this actor or the journal loses it in a crash, the fence has it. But
         whoever looks after a stuck instance should see it.
         """
         awaited = gated or self._promises or self._is_stuck
         if not awaited and all(type(record) in _WAITS for record in self._records):
-            return ()
-        records, self._records = tuple(self._records), []
-        return records
+            return (), ()
+        due = tuple(self._records), tuple(self._ats)
+        self._records, self._ats = [], []
+        return due
 
     # Deciding.
 
     def _decide(self, event: Event) -> str | None:
         assert self._state is not None
-        decision = decide(self._plan, self._state, event, self.clock.now_at(), self.clock.chance())
+        at = self.clock.now_at()
+        decision = decide(self._plan, self._state, event, at, self.clock.chance())
+        self._records += decision.records
+        self._ats += [at] * len(decision.records)
         self._take(decision)
         return decision.answer
 
-    def _take(self, decision: Decision, *, recorded: bool = False) -> None:
+    def _take(self, decision: Decision) -> None:
         self._state = decision.state
-        if not recorded:
-            self._records += decision.records
         self._sends += decision.sends
         for wake in decision.wakes:
             self._wake_count += 1
@@ -293,7 +297,14 @@ class SagaActor(Actor):
 
     # Recording and sending.
 
-    def _append(self, records: tuple[Record, ...], deliveries: list[tuple[Address, object]], *, forced: bool) -> None:
+    def _append(
+        self,
+        records: tuple[Record, ...],
+        ats: tuple[float, ...],
+        deliveries: list[tuple[Address, object]],
+        *,
+        forced: bool,
+    ) -> None:
         assert self._state is not None
         then: list[tuple[Address, object]] = list(deliveries) if self._gate else []
         then += self._promises
@@ -309,7 +320,7 @@ class SagaActor(Actor):
                 self._saga_id,
                 first,
                 records,
-                self.clock.now_at(),
+                ats,
                 forced=forced,
                 then=tuple(then),
                 sender=self.address,

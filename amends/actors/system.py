@@ -33,7 +33,7 @@ from amends.protocol.messages import SagaId
 from amends.protocol.saga import Contracts, Plan, Saga, check_with_services
 from amends.protocol.state import Outcome
 from amends.supervisor.actor import Kill
-from amends.supervisor.mailbox import Address, DeadLetter
+from amends.supervisor.mailbox import Address, DeadLetter, Mailbox
 from amends.supervisor.runtime import Clock, SystemClock
 from amends.supervisor.runtimes.pool import Pool
 from amends.supervisor.runtimes.threads import Threads
@@ -44,6 +44,25 @@ Wrap = Callable[[Transport, Address, Clock], Transport]
 """Makes a transport around another, given the timers and the clock; see `amends.testing.unreliable`."""
 
 
+class QueueStatus(msgspec.Struct, frozen=True):
+    """One actor's queue, since the system was opened.
+
+    Attributes:
+        waiting: messages in it now.
+        waits: messages whose wait was measured, one a turn at most; see `supervisor.mailbox`.
+        waited_s, longest_s: how long they waited before the actor took them, summed and at most.
+    """
+
+    waiting: int
+    waits: int
+    waited_s: float
+    longest_s: float
+
+    @property
+    def mean_s(self) -> float:
+        return self.waited_s / self.waits if self.waits else 0.0
+
+
 class Status(msgspec.Struct, frozen=True):
     """A system at one moment.
 
@@ -52,7 +71,7 @@ class Status(msgspec.Struct, frozen=True):
         stuck: why, by step, by instance; a person should look at each.
         unreadable: why an open instance is not run, by instance.
         restarts, retries, undone, dead_letters, stuck_turns: since the system was opened; `undone` counts steps.
-        mailboxes: messages waiting, by actor.
+        mailboxes: the queue of each actor but the instances.
         recovered: whether every instance found open at the start is running again.
     """
 
@@ -67,7 +86,7 @@ class Status(msgspec.Struct, frozen=True):
     undone: int
     dead_letters: int
     stuck_turns: int
-    mailboxes: dict[str, int]
+    mailboxes: dict[str, QueueStatus]
     recovered: bool
 
 
@@ -255,7 +274,7 @@ class System:
             undone=counters.undone,
             dead_letters=counters.dead_letters,
             stuck_turns=counters.stuck_turns,
-            mailboxes={name: len(mailbox) for name, mailbox in running.mailboxes.items()},
+            mailboxes={name: _queue_status(mailbox) for name, mailbox in running.mailboxes.items()},
             recovered=told.recovered,
         )
 
@@ -296,6 +315,10 @@ class System:
         if tree.gave_up:
             raise SystemStopped(f"{self._storage.name}: its supervisors gave up: {tree.gave_up}; open it again")
         return tree
+
+
+def _queue_status(mailbox: Mailbox) -> QueueStatus:
+    return QueueStatus(len(mailbox), mailbox.waits, mailbox.waited_s, mailbox.longest_s)
 
 
 def _specs(services: Iterable[type[Service] | ServiceSpec]) -> dict[str, ServiceSpec]:

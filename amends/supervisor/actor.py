@@ -164,6 +164,7 @@ class Actor(pykka.Actor):
             if not self.begun:
                 self.begun = True
                 self._actor_loop_setup()
+                mailbox.busy_since_s = self.clock.now_s()
             self._actor_loop_running()
         except EndOfTurn:
             if not self.actor_stopped.is_set():  # by whoever took the turn away this very moment

@@ -310,7 +310,7 @@ def test_undo_waits_for_a_call_of_an_incarnation_before(
     system.kill("till")
     until(lambda: system.status().restarts == 1)
     handle.cancel(LONG_S)
-    until(lambda: not system.status().mailboxes["till"])
+    until(lambda: not system.status().mailboxes["till"].waiting)
     release.set()
     assert isinstance(handle.result(LONG_S), Compensated)
     assert (len(provider.charged), undone(tmp_path)) == (1, ["a"])

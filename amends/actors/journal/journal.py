@@ -145,14 +145,14 @@ class Journal(Actor):
             return
         if not self._pending:
             self._pending.since_s = self.clock.now_s()
-        self._add(append.saga_id, append.records, append.at)
+        self._add(append.saga_id, append.records, append.ats)
         self._pending.then.extend(append.then)
         # Nobody waits for a record that is not forced, but somebody does for what comes after one.
         self._pending.forced |= append.forced or bool(append.then)
 
-    def _add(self, saga_id: SagaId, records: tuple[Record, ...], at: float) -> None:
+    def _add(self, saga_id: SagaId, records: tuple[Record, ...], ats: tuple[float, ...]) -> None:
         length, before = self._end_of(saga_id)
-        for record in records:
+        for record, at in zip(records, ats, strict=True):
             body = codec.encode(record)
             before = checksum(before, saga_id, length, at, codec.SCHEMA, body)
             kind = codec.TYPES[type(record)]
@@ -161,7 +161,7 @@ class Journal(Actor):
         self._ends[saga_id] = (length, before)
         last = records[-1] if records else None
         if isinstance(last, Ended):
-            self._pending.ends.append(("completed" if last.completed else "compensated", at, saga_id))
+            self._pending.ends.append(("completed" if last.completed else "compensated", ats[-1], saga_id))
 
     def _end_of(self, saga_id: SagaId) -> tuple[int, int]:
         end = self._ends.get(saga_id)
@@ -196,7 +196,7 @@ class Journal(Actor):
             self._pending.forced = True
             keys.add((started.saga, started.key))
             self._ends[started.saga_id] = (0, 0)
-            self._add(started.saga_id, opening.records, started.at)
+            self._add(started.saga_id, opening.records, (started.at,) * len(opening.records))
             taken.append(opening)
         return taken
 

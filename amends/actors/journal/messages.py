@@ -63,20 +63,20 @@ class Append:
 
     Attributes:
         first: the number of the first of them; it must be the next one.
-        at: when they were decided, unix seconds.
+        ats: when each of them was decided, unix seconds; some wait for others to be appended with.
         forced: they must be on disk before `then` leaves; else they go with the next batch that must.
         then: what to tell whom once they are on disk.
         sender: is told AppendRefused if they do not fit.
     """
 
-    __slots__ = ("at", "first", "forced", "records", "saga_id", "sender", "then")
+    __slots__ = ("ats", "first", "forced", "records", "saga_id", "sender", "then")
 
     def __init__(
         self,
         saga_id: SagaId,
         first: int,
         records: tuple[Record, ...],
-        at: float,
+        ats: tuple[float, ...],
         *,
         forced: bool,
         then: Then,
@@ -85,7 +85,7 @@ class Append:
         self.saga_id = saga_id
         self.first = first
         self.records = records
-        self.at = at
+        self.ats = ats
         self.forced = forced
         self.then = then
         self.sender = sender

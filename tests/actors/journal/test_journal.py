@@ -97,7 +97,7 @@ def append(
 ) -> Append:
     """Ask for records to be added."""
     after = () if then is None else ((journal.asker, then),)
-    return Append(saga_id, first, records, 6.0, forced=forced, then=after, sender=journal.asker)
+    return Append(saga_id, first, records, (6.0,) * len(records), forced=forced, then=after, sender=journal.asker)
 
 
 def kinds(told: list[Any]) -> list[str]:
