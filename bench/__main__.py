@@ -20,7 +20,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench import baseline, disk, sagas, scale
+from bench import baseline, disk, sagas, scale, systems
 from bench.slow_disk import SlowDisk
 from bench.work import python_loop_ns
 
@@ -37,7 +37,13 @@ _MEASURES: dict[str, Callable[..., Any]] = {
     "waiting": scale.waiting,
     "recovery": scale.recovery,
     "aging": scale.aging,
+    **systems.MEASURES,
 }
+
+# Orders per measurement of an order system, by number in flight.
+_ORDERS = {1: 300, 100: 3_000}
+_REAL_ORDERS = 5_000
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group(invoke_without_command=True)
@@ -49,6 +55,36 @@ def main(context: click.Context, runs: int, *, quick: bool, json_path: Path | No
     """Measure everything."""
     if context.invoked_subcommand is None:
         _measure_all(2 if quick else runs, 20 if quick else 1, json_path)
+
+
+@main.command("systems")
+@click.option("--runs", default=3, show_default=True, help="Times each is measured.")
+@click.option("--quick", is_flag=True, help="Small counts and one run: to see that it works.")
+@click.option("--orders", type=_FILE, help="Real orders, for the stream; with --catalogue.")
+@click.option("--catalogue", type=_FILE, help="The items they are about.")
+def systems_command(runs: int, *, quick: bool, orders: Path | None, catalogue: Path | None) -> None:
+    """The five order systems, with no faults."""
+    if (orders is None) != (catalogue is None):
+        raise click.UsageError("--orders and --catalogue: real orders need both")
+    runs, smaller = (1, 20) if quick else (runs, 1)
+    table = Table(title="The five order systems")
+    for column in ("system", "in flight", "orders", "orders/s", "p50 ms", "p99 ms", "CPU us/order"):
+        table.add_column(column, justify="left" if column == "system" else "right")
+    for name in systems.MEASURES:
+        for in_flight, count in _ORDERS.items():
+            measured = _medians([_one(name, in_flight, max(in_flight, count // smaller)) for _ in range(runs)])
+            _add_row(table, name, measured)
+    if orders is not None and catalogue is not None:
+        for in_flight in _ORDERS:
+            with tempfile.TemporaryDirectory(prefix="amends-bench-") as folder:
+                timing = systems.real_stream(Path(folder), orders, catalogue, in_flight, _REAL_ORDERS // smaller)
+            _add_row(table, "stream, real orders", msgspec.to_builtins(timing))
+    Console().print(table)
+
+
+def _add_row(table: Table, name: str, measured: dict[str, Any]) -> None:
+    figures = (f"{measured['rate']:,.0f}", f"{measured['p50_ms']:.1f}", f"{measured['p99_ms']:.1f}")
+    table.add_row(name, str(measured["in_flight"]), f"{measured['sagas']:,}", *figures, f"{measured['cpu_us']:,.0f}")
 
 
 @main.command(hidden=True)

@@ -20,12 +20,11 @@ from amends.actors.database import SERVICE_ID, open_database
 from amends.demo.domain import Order
 from amends.demo.faults import Faults
 from amends.demo.messages import Prepared, ReceiveStock
-from amends.demo.place_order import PlaceOrder
 from amends.demo.services.inventory import Inventory
-from amends.demo.services.notification import Notification
 from amends.demo.services.orders import Orders
 from amends.demo.services.payment import Payment
 from amends.demo.services.shipping import Shipping
+from amends.demo.systems.coordinator import PlaceOrder
 from amends.protocol import codec
 from bench.work import PLAN, Stopwatch, Timing, orders, stock_for
 
@@ -61,7 +60,6 @@ class ByHand:
         self.inventory = _Database(Inventory, folder)
         self.payment = _Database(Payment, folder)
         self.shipping = _Database(Shipping, folder)
-        self.notification = _Database(Notification, folder)
         self._saga = PlaceOrder()
 
     def stock_up(self, units: dict[str, int]) -> None:
@@ -108,7 +106,6 @@ class ByHand:
             (self.inventory, "commit"),
             (self.payment, "capture"),
             (self.shipping, "dispatch"),
-            (self.notification, "notify"),
         ):
             with database.step() as service:
                 getattr(service, name)(command(name, done))

@@ -8,8 +8,8 @@ from typing import Any
 
 from amends import System
 from amends.demo.domain import Order
-from amends.demo.place_order import PlaceOrder
-from amends.demo.shop import open_shop, stock_up
+from amends.demo.stocking import stock_up
+from amends.demo.systems.coordinator import Coordinator, PlaceOrder
 from bench.work import PLAN, Stopwatch, Timing, orders, stock_for
 
 _WARM_UP = 50
@@ -18,7 +18,8 @@ _WARM_UP = 50
 def measure(folder: Path, in_flight: int, count: int) -> Timing:
     """Run `count` orders, `in_flight` at a time."""
     placed = orders(count + _WARM_UP)
-    with open_shop(folder, PLAN) as system:
+    with Coordinator(folder, PLAN) as shop:
+        system = shop.system
         stock_up(system, stock_for(placed))
         for order in placed[:_WARM_UP]:
             system.run(PlaceOrder, order, key=order.order_id)

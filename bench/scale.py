@@ -11,7 +11,8 @@ import msgspec
 
 from amends import Done, Results, Retry, Saga, Service, System, Unavailable, handles, step, undoes
 from amends.demo.domain import Order
-from amends.demo.shop import open_shop, stock_up
+from amends.demo.stocking import stock_up
+from amends.demo.systems.coordinator import Coordinator
 from amends.testing.unreliable import unreliable
 from bench.sagas import place_many
 from bench.work import PLAN, Stopwatch, journal_of, orders, stock_for
@@ -138,13 +139,13 @@ def recovery(folder: Path, count: int) -> Recovery:
 def aging(folder: Path, records: int, count: int) -> Aging:
     """Time the same orders with a fresh journal and with one that holds `records` records already."""
     placed = orders(3 * count)
-    with open_shop(folder, PLAN) as system:
-        stock_up(system, stock_for(placed))
-        place_many(system, placed[:count], 100, Stopwatch())
-        fresh = _time(system, placed[count : 2 * count])
+    with Coordinator(folder, PLAN) as shop:
+        stock_up(shop.system, stock_for(placed))
+        place_many(shop.system, placed[:count], 100, Stopwatch())
+        fresh = _time(shop.system, placed[count : 2 * count])
     _grow(journal_of(folder), records)
-    with open_shop(folder, PLAN) as system:
-        old = _time(system, placed[2 * count :])
+    with Coordinator(folder, PLAN) as shop:
+        old = _time(shop.system, placed[2 * count :])
     return Aging(records, fresh, old, old / fresh)
 
 

@@ -11,7 +11,7 @@ import msgspec
 from amends.demo.domain import Order
 from amends.demo.faults import FaultPlan
 from amends.demo.generated import generated_orders
-from amends.demo.place_order import Delivery
+from amends.demo.stocking import Delivery
 
 PLAN = FaultPlan(seed=1, declined=0.1)
 

@@ -1,4 +1,4 @@
-"""The shop: five services, a saga for an order, and the programs that put them under load.
+"""The shop: five services, five order systems made of them, and the programs that put them under load.
 
-Start reading with `place_order`.
+Start reading with `systems.coordinator`.
 """

@@ -3,29 +3,49 @@
 Reads the files by SQL and nothing else, on connections that can't write, so it needs no running
 system and trusts none. Each check is one statement that finds the rows which can't be; no row
 is the proof. It speaks of the end: while orders are open, some rows are not there yet.
+One audit for all systems: a service without a file is one that nobody used, and the journal's
+sagas say which services have to know of an order.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 
 import apsw
 from msgspec import Struct
 
-from amends import AmendsError
+from amends.demo.databases import SERVICES, opened
 
-DATABASES = ("journal", "orders", "inventory", "payment", "shipping", "notification")
-SERVICES = DATABASES[1:]
 ROWS_MAX = 1_000
 """Of the rows that a check finds, no more are kept: one is enough to be wrong."""
 
+SAGAS = {
+    "fulfilment": ("inventory", "payment", "shipping", "notification"),
+    "checkout": ("orders", "inventory", "payment"),
+    "stream": ("inventory", "payment", "shipping"),
+    "placement": ("orders", "payment", "inventory", "notification"),
+    # Of an order that is split, the second saga has the last word, which is why there must be one.
+    "placement-accept": ("orders", "payment", "inventory", "notification"),
+    "placement-rest": ("orders", "payment", "inventory", "notification"),
+    "place-order": ("orders", "inventory", "payment", "shipping"),
+}
+"""The sagas whose key is an order's number, and the services that each of them uses."""
+
+BY_HAND = "fulfilment-"
+"""How the names of those sagas begin with which a person does, or takes back, one thing about an order."""
+
+ENDS = {
+    "orders": (("confirmed",), ("cancelled",)),
+    "inventory": (("committed", "taken"), ("released", "returned")),
+    "payment": (("captured", "charged"), ("voided", "refunded")),
+    "shipping": (("dispatched", "scheduled"), ("cancelled",)),
+    # Whoever was told too early is told again, where the customer wants it so.
+    "notification": (("told", "told again"), ("told again",)),
+}
+"""What a service says in the end of an order that was placed, and of one that was not, if it says anything."""
+
 Row = Mapping[str, object]
 Check = Callable[[apsw.Connection], list[Row]]
-
-
-class NotAuditable(AmendsError):  # noqa: N818 - reads as the fact it reports
-    """A database is missing or can't be read; the message names the file."""
 
 
 class Finding(Struct, frozen=True):
@@ -38,18 +58,18 @@ class Finding(Struct, frozen=True):
 
 def audit(folder: Path) -> list[Finding]:
     """Run every check on the databases of a folder."""
-    with _open(folder) as db:
+    with opened(folder) as db:
         return findings(db)
 
 
 def findings(db: apsw.Connection) -> list[Finding]:
-    """Run every check on a connection to which all of DATABASES are attached by name."""
+    """Run every check on a connection to which all the shop's databases are attached by name."""
     return [Finding(check.__name__, title(check), check(db)) for check in CHECKS]
 
 
 def effect_counts(folder: Path) -> dict[str, int]:
     """How often the shop did what must be done once for an order."""
-    with _open(folder) as db:
+    with opened(folder) as db:
         rows = _rows(
             db,
             """
@@ -57,7 +77,6 @@ def effect_counts(folder: Path) -> dict[str, int]:
             union all select 'payments captured', count(*) from payment.entries
                       where movement = 'capture' and account = 'revenue'
             union all select 'parcels dispatched', count(*) from shipping.shipments where state = 'dispatched'
-            union all select 'confirmations written', count(*) from notification.outbox
             """,
         )
         return {str(row["effect"]): int(str(row["times"])) for row in rows}
@@ -89,19 +108,24 @@ def nothing_reserved(db: apsw.Connection) -> list[Row]:
 
 
 def shipped_as_reserved(db: apsw.Connection) -> list[Row]:
-    """Stock: what was shipped is what reservations were committed for."""
+    """Stock: what was shipped is what reservations were committed for, or what was taken."""
     return _rows(
         db,
         """
         with committed as (
             select item_id, sum(quantity) as units from inventory.reservations
-            where state = 'committed' group by item_id
+            where state in ('committed', 'taken') group by item_id
         ), ids as (select item_id from inventory.stock union select item_id from committed)
         select item_id, shipped, coalesce(units, 0) as committed
         from ids left join inventory.stock using (item_id) left join committed using (item_id)
         where coalesce(shipped, 0) <> coalesce(units, 0)
         """,
     )
+
+
+def nobody_waits(db: apsw.Connection) -> list[Row]:
+    """Stock: no order waits for what another one holds."""
+    return _rows(db, "select * from inventory.waits")
 
 
 def ledger_balanced(db: apsw.Connection) -> list[Row]:
@@ -119,35 +143,52 @@ def ledger_balanced(db: apsw.Connection) -> list[Row]:
 
 
 def ledger_as_payments(db: apsw.Connection) -> list[Row]:
-    """Ledger: what was captured is revenue, what was voided is the customer's again."""
+    """Ledger: what was captured or charged is revenue, what was voided or refunded is the customer's again."""
     return _rows(
         db,
         """
         with balances as (
-            select order_id, sum(amount_minor) filter (where account = 'held') as held,
-                   sum(amount_minor) filter (where account = 'revenue') as revenue
+            select order_id, coalesce(sum(amount_minor) filter (where account = 'held'), 0) as held,
+                   coalesce(sum(amount_minor) filter (where account = 'revenue'), 0) as revenue
             from payment.entries group by order_id
         ), ids as (select order_id from payment.payments union select order_id from balances)
         select order_id, state, amount_minor, held, revenue
         from ids left join payment.payments using (order_id) left join balances using (order_id)
-        where state is null or coalesce(held, -1) <> iif(state = 'held', amount_minor, 0)
-           or coalesce(revenue, 0) <> iif(state = 'captured', amount_minor, 0)
+        where state is null or held is not iif(state = 'held', amount_minor, 0)
+           or revenue is not iif(state in ('captured', 'charged'), amount_minor, 0)
+        """,
+    )
+
+
+def limits_as_payments(db: apsw.Connection) -> list[Row]:
+    """Limits: what counts against an account's limit is what its payments hold or took."""
+    return _rows(
+        db,
+        """
+        with used as (
+            select account, sum(amount_minor) as minor from payment.payments
+            where state in ('held', 'captured', 'charged') group by account
+        )
+        select account, used_minor, minor as payments_minor
+        from payment.limits left join used using (account) where used_minor <> coalesce(minor, 0)
         """,
     )
 
 
 def amounts_agree(db: apsw.Connection) -> list[Row]:
-    """Amounts: an order's lines, total, payment and shipping cost agree."""
+    """Amounts: an order's lines, total, payment and shipping cost agree, as far as it has them."""
     return _rows(
         db,
         """
         with lines as (
-            select o.order_id, sum(item.value ->> 'quantity' * (item.value ->> 'unit_price_minor')) as total
-            from orders.orders o, json_each(o.items) item group by o.order_id
+            select o.order_id, item.value ->> 'quantity' * (item.value ->> 'unit_price_minor') as price
+            from orders.orders o, json_each(o.items) item
+        ), totals as (
+            select order_id, iif(count(*) = count(price), sum(price), null) as total from lines group by order_id
         )
         select order_id, o.state, total as lines_minor, o.amount_minor, p.amount_minor as payment_minor,
                o.shipping_minor, s.cost_minor
-        from orders.orders o join lines using (order_id)
+        from orders.orders o join totals using (order_id)
         left join payment.payments p using (order_id) left join shipping.shipments s using (order_id)
         where total <> o.amount_minor or p.amount_minor <> o.amount_minor or p.currency <> o.currency
            or o.shipping_minor <> s.cost_minor
@@ -172,31 +213,39 @@ def goods_agree(db: apsw.Connection) -> list[Row]:
 
 
 def all_or_nothing(db: apsw.Connection) -> list[Row]:
-    """Orders: each is fully done or fully undone, in all five databases."""
+    """Orders: each is fully done if its saga has completed, else fully undone, in every service that saga uses."""
+    wrong = " or ".join(f"({_is_wrong(service)})" for service in SERVICES)
     return _rows(
         db,
-        """
-        with stock as (
-            select order_id, group_concat(distinct state) as state from inventory.reservations group by order_id
-        ), told as (
-            select distinct order_id, 'told' as state from notification.outbox
-        ), ids as (
-            select order_id from orders.orders union select order_id from stock
-            union select order_id from payment.payments union select order_id from shipping.shipments
-            union select order_id from told
-        ), facts as (
-            select order_id, o.state as ordered, stock.state as stock, p.state as payment, s.state as shipment,
-                   told.state as customer
-            from ids left join orders.orders o using (order_id) left join stock using (order_id)
-            left join payment.payments p using (order_id) left join shipping.shipments s using (order_id)
-            left join told using (order_id)
+        f"""
+        with {_FACTS}, {_BY_HAND}, placed as (
+            select key as order_id, saga, state,
+                   row_number() over (partition by key order by started_at desc, saga desc) as place
+            from journal.instances where saga in {_listed(SAGAS)}
         )
-        select * from facts
-        where (ordered, stock, payment, shipment, customer)
-              is not ('confirmed', 'committed', 'captured', 'dispatched', 'told')
-          and (coalesce(ordered, 'cancelled'), coalesce(stock, 'released'), coalesce(payment, 'voided'),
-               coalesce(shipment, 'cancelled'), customer)
-              is not ('cancelled', 'released', 'voided', 'cancelled', null)
+        select order_id, saga, p.state, by_hand, {", ".join(SERVICES)}
+        from placed p left join facts using (order_id) left join by_hand using (order_id)
+        where place = 1 and p.state in ('completed', 'compensated') and ({wrong})
+        """,
+    )
+
+
+def orders_known(db: apsw.Connection) -> list[Row]:
+    """Journal: it knows every order that a service knows."""
+    return _rows(
+        db,
+        f"""
+        with {_FACTS}, {_BY_HAND}
+        select * from facts where order_id not in (
+            select key from journal.instances where saga in {_listed(SAGAS)} union select order_id from by_hand
+        )
+        -- A long order that was cancelled before its own saga began.
+        and (
+            (orders, inventory, payment, shipping, notification) is not ('cancelled', null, null, null, null)
+            or order_id not in (
+                select key from journal.instances where saga = 'placement-accept' and state = 'compensated'
+            )
+        )
         """,
     )
 
@@ -205,12 +254,19 @@ def effects_once(db: apsw.Connection) -> list[Row]:
     """Effects: no customer was told twice, no money moved twice."""
     return _rows(
         db,
-        """
+        f"""
+        with {_BY_HAND}
         select order_id, kind as effect, count(*) as times from notification.outbox
         group by order_id, kind having count(*) <> 1
         union all
         select order_id, movement || ' of ' || account, count(*) from payment.entries
+        where not (movement in ('charge', 'refund') and order_id in (select order_id from by_hand))
         group by order_id, movement, account having count(*) <> 1
+        union all
+        -- Who pays by hand may pay again after a refund.
+        select order_id, 'charge, less refunds', sum(iif(movement = 'charge', 1, -1)) as times from payment.entries
+        where account = 'revenue' and movement in ('charge', 'refund') and order_id in (select order_id from by_hand)
+        group by order_id having times not in (0, 1)
         """,
     )
 
@@ -240,39 +296,69 @@ def instances_ended(db: apsw.Connection) -> list[Row]:
     )
 
 
-def outcomes_agree(db: apsw.Connection) -> list[Row]:
-    """Journal: an instance has completed exactly where its order is confirmed."""
-    return _rows(
-        db,
-        """
-        with placed as (
-            select key as order_id, state from journal.instances
-            where saga = 'place-order' and state in ('completed', 'compensated')
-        ), confirmed as (
-            select order_id, state from orders.orders where state = 'confirmed'
-        ), ids as (select order_id from placed union select order_id from confirmed)
-        select order_id, placed.state as instance, confirmed.state as "order"
-        from ids left join placed using (order_id) left join confirmed using (order_id)
-        where (placed.state is 'completed') <> (confirmed.state is not null)
-          and order_id not in (select key from journal.instances where state not in ('completed', 'compensated'))
-        """,
-    )
-
-
 CHECKS: tuple[Check, ...] = (
     stock_adds_up,
     nothing_reserved,
     shipped_as_reserved,
+    nobody_waits,
     ledger_balanced,
     ledger_as_payments,
+    limits_as_payments,
     amounts_agree,
     goods_agree,
     all_or_nothing,
     effects_once,
     fences_closed,
     instances_ended,
-    outcomes_agree,
+    orders_known,
 )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "(" + ", ".join(f"'{name}'" for name in names) + ")"
+
+
+_BY_HAND = f"""
+    by_hand as (
+        select distinct body ->> '$.input.order_id' as order_id, true as by_hand
+        from journal.instances join journal.records using (saga_id)
+        where saga glob '{BY_HAND}*' and type = 'started' and body ->> '$.input.order_id' is not null
+    )
+"""
+"""The orders of which a person did, or took back, one thing or another."""
+
+_FACTS = """
+    stock as (
+        select order_id, group_concat(distinct state) as inventory from inventory.reservations group by order_id
+    ), told as (
+        select order_id, case group_concat(distinct kind)
+            when 'confirmation' then 'told'
+            when 'resend' then 'told for the second time only' else 'told again' end as notification
+        from notification.outbox group by order_id
+    ), ids as (
+        select order_id from orders.orders union select order_id from stock
+        union select order_id from payment.payments union select order_id from shipping.shipments
+        union select order_id from told
+    ), facts as (
+        select order_id, o.state as orders, stock.inventory, p.state as payment, s.state as shipping, told.notification
+        from ids left join orders.orders o using (order_id) left join stock using (order_id)
+        left join payment.payments p using (order_id) left join shipping.shipments s using (order_id)
+        left join told using (order_id)
+    )
+"""
+"""What each service says of each order, in a column of its name; null is nothing."""
+
+
+def _is_wrong(service: str) -> str:
+    """The condition under which what a service says of an order is not what the order's saga says."""
+    done, undone = ENDS[service]
+    users = [saga for saga, services in SAGAS.items() if service in services]
+    said = f"coalesce({service}, '')"
+    return f"""case
+        when saga not in {_listed(users)} then {service} is not null
+        when by_hand then {said} not in {_listed(("", *done, *undone))}
+        when p.state = 'completed' then {said} not in {_listed(done)}
+        else {said} not in {_listed(("", *undone))} end"""
 
 
 def _rows(db: apsw.Connection, sql: str) -> list[Row]:
@@ -282,24 +368,3 @@ def _rows(db: apsw.Connection, sql: str) -> list[Row]:
     except apsw.ExecutionCompleteError:
         return []  # no row at all
     return [dict(zip(names, row, strict=True)) for row in islice(cursor, ROWS_MAX)]
-
-
-@contextmanager
-def _open(folder: Path) -> Iterator[apsw.Connection]:
-    """One connection that sees all databases of the folder and can change none of them."""
-    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
-    db = apsw.Connection(":memory:", flags=flags)
-    try:
-        for name in DATABASES:
-            file = folder / f"{name}.db"
-            try:
-                db.execute("attach ? as " + name, (f"{file.resolve().as_uri()}?mode=ro",))
-                db.execute(f"select count(*) from {name}.sqlite_master").fetchall()
-            except apsw.Error as error:
-                raise NotAuditable(f"{file}: can't be read: {error}") from None
-        try:
-            yield db
-        except apsw.SQLError as error:
-            raise NotAuditable(f"{folder}: not the databases of the shop: {error}") from None
-    finally:
-        db.close()

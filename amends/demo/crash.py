@@ -21,8 +21,9 @@ from rich.console import Console
 
 from amends import Handle
 from amends.demo.domain import Order
-from amends.demo.load import STALL_S, Stalled, Tally, place_all
-from amends.demo.shop import kill_someone, open_shop, stock_up
+from amends.demo.load import STALL_S, Tally, place_all
+from amends.demo.stocking import Stalled, stock_up
+from amends.demo.systems.coordinator import Coordinator
 from amends.demo.workload import Settings, Workload, workload
 
 ENDED = "ended"
@@ -156,12 +157,11 @@ class Worker:
 def place_until_killed(folder: Path, settings: Settings) -> None:
     """What a worker does: hand in all orders, and say with each that ends how many have."""
     work = workload(settings)
-    plan = settings.plan
     tally = Tally(on_end=lambda ended: print(ENDED, ended, flush=True))
 
     def after_start(order: Order, handle: Handle) -> None:
-        kill_someone(system, plan, order.order_id, handle)
+        shop.kill_someone(order.order_id, handle)
 
-    with open_shop(folder, plan) as system:
-        stock_up(system, work.stock)
-        place_all(system, work.orders, tally, in_flight=settings.in_flight, after_start=after_start)
+    with Coordinator(folder, settings.plan) as shop:
+        stock_up(shop.system, work.stock)
+        place_all(shop.submit, work.orders, tally, in_flight=settings.in_flight, after_start=after_start)

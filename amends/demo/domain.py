@@ -30,6 +30,9 @@ Method = Annotated[str, Meta(pattern=r"^(account|card_token)\Z")]
 Account = Annotated[str, Meta(pattern=r"^(?!(?:[-.: _]?\d){13,19}\Z)[\w.:@+-]{1,64}\Z")]
 Line = Annotated[str, Meta(max_length=200)]
 
+CURRENCY = "GBP"
+"""The shop's own, where nobody says another."""
+
 DIGITS = {"JPY": 0, "KRW": 0, "KWD": 3, "BHD": 3}
 """Digits after the point, for currencies that do not have two."""
 
@@ -39,6 +42,13 @@ class Money(Struct, frozen=True, forbid_unknown_fields=True):
 
     amount_minor: AmountMinor
     currency: Currency
+
+
+class Wanted(Struct, frozen=True, forbid_unknown_fields=True):
+    """So many of one item, at the price it has in the catalogue."""
+
+    item_id: ItemId
+    quantity: Quantity
 
 
 class Item(Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,7 +84,7 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True):
     items: Annotated[tuple[Item, ...], Meta(min_length=1, max_length=LINES_MAX)]
     payment_info: PaymentInfo
     shipping_address: Address
-    currency: Currency = "GBP"
+    currency: Currency = CURRENCY
 
     @property
     def amount(self) -> Money:
@@ -108,3 +118,8 @@ def to_minor(amount: Decimal, currency: str) -> int:
     if not minor.is_finite() or minor.adjusted() > 18 or minor != minor.to_integral_value():
         raise ValueError(f"found an amount that is no whole number of minor units of {currency}")
     return int(minor)
+
+
+def to_whole(amount: Money) -> Decimal:
+    """An amount (255) as it is written ("2.55")."""
+    return Decimal(amount.amount_minor).scaleb(-DIGITS.get(amount.currency, 2))

@@ -17,14 +17,14 @@ from amends.demo.domain import Order
 from amends.demo.load import STALL_S, Tally, ending, place_all
 from amends.demo.many import view_of
 from amends.demo.screen import Screen, watch
-from amends.demo.shop import kill_someone, open_shop, stock_up
+from amends.demo.stocking import stock_up
+from amends.demo.systems.coordinator import Coordinator
 from amends.demo.workload import Settings, Workload
 
 
 def run(folder: Path, work: Workload, settings: Settings, console: Console, *, copies: int) -> bool:
     """Place every order `copies` times at once; True if each got one outcome, the same for everyone who asked."""
     told: list[list[Handle]] = [[] for _ in range(copies)]
-    plan = settings.plan
     in_step = threading.Barrier(copies)
 
     def orders_in_step() -> Iterator[Order]:
@@ -35,10 +35,10 @@ def run(folder: Path, work: Workload, settings: Settings, console: Console, *, c
     def customer(number: int) -> None:
         def after_start(order: Order, handle: Handle) -> None:
             if number == 0:
-                kill_someone(system, plan, order.order_id, handle)
+                shop.kill_someone(order.order_id, handle)
 
         in_flight = max(1, settings.in_flight // copies)
-        told[number] = place_all(system, orders_in_step(), tally, in_flight=in_flight, after_start=after_start)
+        told[number] = place_all(shop.submit, orders_in_step(), tally, in_flight=in_flight, after_start=after_start)
 
     def customers() -> None:
         with ThreadPoolExecutor(copies) as threads:
@@ -48,10 +48,10 @@ def run(folder: Path, work: Workload, settings: Settings, console: Console, *, c
                 in_step.abort()
                 raise
 
-    with open_shop(folder, plan) as system, Screen(console) as screen:
-        stock_up(system, work.stock)
+    with Coordinator(folder, settings.plan) as shop, Screen(console) as screen:
+        stock_up(shop.system, work.stock)
         tally = Tally()
-        watch(customers, lambda: view_of(system, tally, copies * len(work.orders)), screen)
+        watch(customers, lambda: view_of(shop.system, tally, copies * len(work.orders)), screen)
     different = disagreements(told)
     console.print(f"{len(work.orders):,} orders, each handed in {copies} times: {len(different):,} told differently")
     effects = ", ".join(f"{count:,} {effect}" for effect, count in effect_counts(folder).items())

@@ -14,18 +14,14 @@ from concurrent.futures import Future
 
 from msgspec import Struct
 
-from amends import AmendsError, Completed, Handle, Outcome, System
+from amends import AmendsError, Completed, Handle, Outcome
 from amends.demo.domain import Order
-from amends.demo.place_order import PlaceOrder
+from amends.demo.stocking import Stalled
 
 STALL_S = 90.0
 """Longer than an order may take, deadline, restarts and all."""
 
 _RECENT = 2_000
-
-
-class Stalled(AmendsError):  # noqa: N818 - reads as the fact it reports
-    """Nothing ended for so long that something must be wrong."""
 
 
 class Counts(Struct, frozen=True):
@@ -72,8 +68,8 @@ class Tally:
             self._started += 1
         return self._clock()
 
-    def end(self, started_s: float, ending: str | None) -> None:
-        """Count an order that ended: None is completed, else the reason why not."""
+    def end(self, started_s: float, ending: str | None) -> float:
+        """Count an order that ended: None is completed, else the reason why not; returns the time it took."""
         now_s = self._clock()
         with self._lock:
             self._latencies_s.append(now_s - started_s)
@@ -83,6 +79,7 @@ class Tally:
                 self._reasons[ending] += 1
             if self._on_end is not None:
                 self._on_end(len(self._latencies_s))
+        return now_s - started_s
 
     def counts(self, *, recent: bool = False) -> Counts:
         """How things stand; `recent` takes the latencies of the last orders only."""
@@ -110,16 +107,17 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def place_all(
-    system: System,
+    submit: Callable[[Order], Handle],
     orders: Iterable[Order],
     tally: Tally,
     *,
     in_flight: int,
     after_start: Callable[[Order, Handle], None] | None = None,
 ) -> list[Handle]:
-    """Place the orders, each under its own number as the key, and return when all have ended.
+    """Place the orders and return when all have ended.
 
     Args:
+        submit: hands one in.
         in_flight: how many may be under way at once.
         after_start: called with each order once it was handed in.
     """
@@ -134,7 +132,7 @@ def place_all(
     for order in orders:
         take_a_turn()
         started_s = tally.start()
-        handle = system.submit(PlaceOrder, order, key=order.order_id)
+        handle = submit(order)
         handles.append(handle)
 
         def note(outcome: Future[Outcome], started_s: float = started_s) -> None:

@@ -12,25 +12,25 @@ from amends import Handle, System
 from amends.demo.domain import Order
 from amends.demo.load import Tally, place_all
 from amends.demo.screen import Screen, View, show_reasons, watch
-from amends.demo.shop import kill_someone, open_shop, stock_up
+from amends.demo.stocking import stock_up
+from amends.demo.systems.coordinator import Coordinator
 from amends.demo.workload import Settings, Workload
 
 
 def run(folder: Path, work: Workload, settings: Settings, console: Console) -> bool:
     """Place all orders and show how it goes; True if every one of them got an outcome."""
-    plan = settings.plan
 
     def after_start(order: Order, handle: Handle) -> None:
-        kill_someone(system, plan, order.order_id, handle)
+        shop.kill_someone(order.order_id, handle)
 
-    with open_shop(folder, plan) as system, Screen(console) as screen:
-        stock_up(system, work.stock)
+    with Coordinator(folder, settings.plan) as shop, Screen(console) as screen:
+        stock_up(shop.system, work.stock)
         tally = Tally()
 
         def customers() -> None:
-            place_all(system, work.orders, tally, in_flight=settings.in_flight, after_start=after_start)
+            place_all(shop.submit, work.orders, tally, in_flight=settings.in_flight, after_start=after_start)
 
-        watch(customers, lambda: view_of(system, tally, len(work.orders)), screen)
+        watch(customers, lambda: view_of(shop.system, tally, len(work.orders)), screen)
     counts = tally.counts()
     show_reasons(console, counts)
     return counts.ended == len(work.orders) and not any(reason.startswith("error") for reason in counts.reasons)

@@ -94,7 +94,7 @@ Problem = tuple[str, str]
 def read_catalogue(file: Path) -> dict[str, CatalogueItem]:
     """The items by id. It is the shop's own file, so one bad line makes all of it unusable."""
     items: dict[str, CatalogueItem] = {}
-    for number, line in _lines(file):
+    for number, line in lines_of(file):
         try:
             item = codec.decode(CatalogueItem, line, "catalogue")
         except InputError as error:
@@ -110,7 +110,7 @@ def read_orders(file: Path, catalogue: Mapping[str, CatalogueItem]) -> Reading:
     orders: dict[str, Order] = {}
     refused: dict[str, RefusedLines] = {}
     number = 0
-    for number, line in _lines(file):
+    for number, line in lines_of(file):
         found = order_or_problems(line, catalogue)
         if isinstance(found, Order) and found.order_id in orders:
             found = [(SEEN_BEFORE, f"order {found.order_id}")]
@@ -186,7 +186,7 @@ def _sound_order(raw: _RawOrder) -> Order:
     return msgspec.convert(fields, Order)
 
 
-def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+def lines_of(file: Path) -> Iterator[tuple[int, bytes]]:
     """The lines with their numbers; the name does not matter, what the file begins with does."""
     try:
         with file.open("rb") as plain:

@@ -4,7 +4,7 @@ A frame is drawn when there is something to show, and not more often than `FRAME
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -126,6 +126,20 @@ def show_reasons(console: Console, counts: Counts) -> None:
     if counts.reasons:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.reasons.items())
         console.print(f"not completed: {reasons}", highlight=False, soft_wrap=True)
+
+
+def show_counts(console: Console, counts: Counts, numbers: Mapping[str, object]) -> None:
+    """How many orders ended how, and how fast; then what else there is to tell."""
+    console.print(
+        f"{counts.ended:,} orders in {counts.elapsed_s:.1f} s, {counts.rate:,.0f} a second; "
+        f"{counts.completed:,} completed; from start to answer p50 {counts.p50_s * 1000:,.0f} ms, "
+        f"p99 {counts.p99_s * 1000:,.0f} ms",
+        highlight=False,
+        soft_wrap=True,
+    )
+    show_reasons(console, counts)
+    for what, value in numbers.items():
+        console.print(f"{what}: {value}", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_reading(console: Console, reading: Reading) -> None:

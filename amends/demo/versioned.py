@@ -62,14 +62,22 @@ class States:
         self._read = f"select state, version from {table} where order_id = ?"
         self._write = f"update {table} set state = ?{columns}, version = version + 1 where order_id = ? and version = ?"
 
-    def move(self, db: apsw.Connection, order_id: str, before: str, after: str, *also: str | int) -> None:
-        """Bring an order from one state to another; WrongState if it is not in the first."""
+    def found(self, db: apsw.Connection, order_id: str) -> str | None:
+        """The state an order is in; None if it is absent."""
+        row = db.execute(self._read, (order_id,)).fetchone()
+        return None if row is None else row[0]
+
+    def move(
+        self, db: apsw.Connection, order_id: str, before: str | tuple[str, ...], after: str, *also: str | int | None
+    ) -> None:
+        """Bring an order from one state, or any of some, to another; WrongState if it is not there."""
+        wanted = (before,) if isinstance(before, str) else before
 
         def change() -> None:
             row = db.execute(self._read, (order_id,)).fetchone()
             found, version = row or (None, 0)
-            if found != before:
-                raise WrongState(self.table, order_id, found, before)
+            if found not in wanted:
+                raise WrongState(self.table, order_id, found, " or ".join(wanted))
             db.execute(self._write, (after, *also, order_id, version))
             if db.changes() != 1:
                 raise Stale(f"{self.table}: order {order_id!r} is no longer of version {version}")

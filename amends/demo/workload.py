@@ -3,20 +3,16 @@
 `Settings` are plain values, so a parent can hand them to the process it is going to kill.
 """
 
-import hashlib
-import math
 from collections.abc import Iterable
-from fractions import Fraction
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
-from amends.demo.domain import Order, total_units
+from amends.demo.domain import Order
 from amends.demo.faults import FaultPlan
 from amends.demo.generated import generated_orders
-from amends.demo.place_order import Delivery
 from amends.demo.real_orders import Reading, read_catalogue, read_orders
+from amends.demo.stocking import Delivery, delivery, share_of
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -57,9 +53,4 @@ def workload(settings: Settings) -> Workload:
 
 def opening_stock(orders: Iterable[Order], share: float, items: Iterable[str] = ()) -> Delivery:
     """A delivery of `share` of what the orders want, rounded up; `items` nobody wants are there with no unit."""
-    wanted = total_units((item_id, units) for order in orders for item_id, units in order.wanted.items())
-    # By its decimal digits: 0.7 * 10 is a little more than 7 in floating point.
-    exact = Fraction(str(share))
-    units = dict.fromkeys(items, 0) | {item_id: math.ceil(exact * total) for item_id, total in wanted.items()}
-    # Named by what is in it: the same stock is received once, however often a folder is used; another one is added.
-    return Delivery(f"opening-{hashlib.sha256(msgspec.json.encode(units)).hexdigest()[:16]}", units)
+    return delivery(dict.fromkeys(items, 0) | share_of((order.wanted for order in orders), share))

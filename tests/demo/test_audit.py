@@ -6,10 +6,12 @@ from pathlib import Path
 import apsw
 import pytest
 
-from amends.demo.audit import CHECKS, NotAuditable, audit, effect_counts
+from amends.demo.audit import CHECKS, audit, effect_counts
+from amends.demo.databases import NotAuditable
 from amends.demo.faults import FaultPlan
 from amends.demo.load import Tally, place_all
-from amends.demo.shop import open_shop, stock_up
+from amends.demo.stocking import stock_up
+from amends.demo.systems.coordinator import Coordinator
 from amends.demo.workload import Settings, workload
 
 ORDERS = 40
@@ -22,9 +24,9 @@ def left_by_the_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = FaultPlan(seed=1, declined=0.1, short_stock=0.1, bad_address=0.2)
     work = workload(Settings(orders_count=ORDERS, seed=1, in_flight=ORDERS, stock_share=1.0, plan=plan))
     tally = Tally()
-    with open_shop(folder, plan) as system:
-        stock_up(system, work.stock)
-        place_all(system, work.orders, tally, in_flight=ORDERS)
+    with Coordinator(folder, plan) as shop:
+        stock_up(shop.system, work.stock)
+        place_all(shop.submit, work.orders, tally, in_flight=ORDERS)
     reasons = tally.counts().reasons
     assert set(reasons) == {"card_declined", "short_stock", "bad_address"}
     return folder
@@ -61,7 +63,6 @@ def test_what_the_shop_leaves_is_clean(left_by_the_shop: Path) -> None:
 ONE_ITEM = "(select item_id from stock where shipped > 0 limit 1)"
 ONE_ORDER = "(select order_id from orders where state = 'confirmed' limit 1)"
 ONE_PARCEL = "(select order_id from shipments where state = 'dispatched' limit 1)"
-ONE_LETTER_AGAIN = "select 1000000, order_id, user_id, kind, body, state, version from outbox limit 1"
 ONE_STEP = "(select saga_id, step from amends_fence where state = 'done' limit 1)"
 ONE_INSTANCE = "(select saga_id from instances where state = 'completed' and saga = 'place-order' limit 1)"
 ONE_SALE = "(select order_id from payments where state = 'captured' limit 1)"
@@ -76,6 +77,10 @@ DAMAGES = {
         "inventory",
         f"update stock set on_hand = on_hand - 1, shipped = shipped + 1 where item_id = {ONE_ITEM}",
     ),
+    "nobody_waits": (
+        "inventory",
+        "insert into waits (order_id, saga_id, step, units, place) values ('o-1', 's', 'await', '{}', 1)",
+    ),
     "ledger_balanced": (
         "payment",
         f"update entries set amount_minor = amount_minor - 1 where account = 'customer' and order_id = {ONE_SALE}",
@@ -89,16 +94,29 @@ DAMAGES = {
         where movement = 'capture' and account = 'revenue' and order_id = {ONE_SALE}
         """,
     ),
+    "limits_as_payments": (
+        "payment",
+        f"""
+        insert into limits (account, limit_minor, used_minor)
+        select account, 100, 1 from payments where order_id = {ONE_SALE}
+        """,
+    ),
     "amounts_agree": ("orders", f"update orders set amount_minor = amount_minor + 1 where order_id = {ONE_ORDER}"),
     "goods_agree": (
         "orders",
         f"update orders set items = json_set(items, '$[0].item_id', 'other') where order_id = {ONE_ORDER}",
     ),
     "all_or_nothing": ("shipping", f"update shipments set state = 'cancelled' where order_id = {ONE_PARCEL}"),
-    "effects_once": ("notification", f"insert into outbox {ONE_LETTER_AGAIN}"),
+    "effects_once": (
+        "payment",
+        f"""
+        insert into entries (order_id, movement, account, amount_minor, currency)
+        select order_id, 'capture', 'held', 0, currency from payments where order_id = {ONE_SALE}
+        """,
+    ),
     "fences_closed": ("payment", f"update amends_fence set state = 'begun' where (saga_id, step) = {ONE_STEP}"),
     "instances_ended": ("journal", f"update instances set state = 'open' where saga_id = {ONE_INSTANCE}"),
-    "outcomes_agree": ("journal", f"delete from instances where saga_id = {ONE_INSTANCE}"),
+    "orders_known": ("journal", f"delete from instances where saga_id = {ONE_INSTANCE}"),
 }
 
 
@@ -122,11 +140,13 @@ def test_a_damage_is_found_by_its_check_and_by_no_other(copied: Path, check: str
         ("nothing_reserved", "inventory", f"update stock set reserved = -1 where item_id = {ONE_ITEM}"),
         ("ledger_as_payments", "payment", f"update payments set state = 'held' where order_id = {ONE_SALE}"),
         ("ledger_as_payments", "payment", f"delete from payments where order_id = {ONE_SALE}"),
+        ("all_or_nothing", "payment", f"delete from payments where order_id = {ONE_SALE}"),
         ("all_or_nothing", "orders", "update orders set state = 'pending' where order_id = 'g1-000001'"),
         ("all_or_nothing", "orders", "delete from orders where order_id = 'g1-000001'"),
-        ("all_or_nothing", "notification", "delete from outbox where id = 1"),
+        ("all_or_nothing", "journal", "update instances set state = 'compensated' where key = 'g1-000001'"),
+        ("all_or_nothing", "journal", "update instances set saga = 'stream' where key = 'g1-000001'"),
         ("instances_ended", "journal", "update instances set state = 'quarantined' where key = 'g1-000001'"),
-        ("outcomes_agree", "journal", "update instances set state = 'compensated' where key = 'g1-000001'"),
+        ("orders_known", "journal", "update instances set saga = 'stock-up' where key = 'g1-000001'"),
         ("fences_closed", "journal", "update instances set state = 'compensated' where key = 'g1-000001'"),
     ],
 )
@@ -136,21 +156,29 @@ def test_further_damages_are_found(copied: Path, check: str, database: str, sql:
     assert check in failing(copied)
 
 
-def test_a_database_that_is_missing_or_none_is_named(copied: Path) -> None:
+def test_a_database_that_can_not_be_read_is_named(copied: Path) -> None:
     """Instead of an audit that finds nothing because there is nothing."""
     (copied / "payment.db").write_bytes(b"no database at all, just a file that is long enough to be looked at" * 20)
     with pytest.raises(NotAuditable, match=r"payment\.db"):
         audit(copied)
-    (copied / "payment.db").unlink()
-    with pytest.raises(NotAuditable, match=r"payment\.db"):
+    (copied / "journal.db").unlink()
+    with pytest.raises(NotAuditable, match=r"journal\.db"):
         audit(copied)
-    assert not (copied / "payment.db").exists()
+    assert not (copied / "journal.db").exists()
+
+
+@pytest.mark.parametrize("service", ["orders", "inventory", "payment", "shipping"])
+def test_a_database_is_missed_by_the_orders_that_used_it(copied: Path, service: str) -> None:
+    """Only what no saga uses may be missing."""
+    (copied / f"{service}.db").unlink()
+    assert "all_or_nothing" in failing(copied)
+    assert not (copied / f"{service}.db").exists()
 
 
 def test_effects_are_counted_from_the_databases(left_by_the_shop: Path) -> None:
     """One of each for every confirmed order."""
     counts = effect_counts(left_by_the_shop)
-    assert len(counts) == 4
+    assert len(counts) == 3
     assert len(set(counts.values())) == 1
     assert 0 < next(iter(counts.values())) < ORDERS
 

@@ -34,10 +34,10 @@ def test_a_folder_that_was_named_is_kept_and_can_be_audited(tmp_path: Path) -> N
     folder = tmp_path / "data"
     assert CliRunner().invoke(main, [*FEW, "--data", str(folder)]).exit_code == 0
     assert CliRunner().invoke(main, ["audit", "--data", str(folder)]).exit_code == 0
-    (folder / "payment.db").unlink()
+    (folder / "journal.db").unlink()
     result = CliRunner().invoke(main, ["audit", "--data", str(folder)])
     assert result.exit_code == 1
-    assert "payment.db" in result.output
+    assert "journal.db" in result.output
 
 
 def test_a_demo_whose_audit_finds_something_fails_and_keeps_the_databases(

@@ -10,10 +10,12 @@ from typing import Final
 import apsw
 
 from amends.demo.audit import findings
+from amends.demo.databases import SERVICES as AUDITED
+from amends.demo.databases import attach_unused
 from amends.demo.domain import Address, Item, Order, PaymentInfo
 from amends.demo.faults import FaultPlan, Faults
-from amends.demo.place_order import Delivery, PlaceOrder, StockUp
-from amends.demo.shop import NAMES, SERVICES
+from amends.demo.stocking import Delivery, StockUp
+from amends.demo.systems.coordinator import SERVICES, PlaceOrder
 from amends.protocol.records import Started
 from amends.testing import Schedule, SimulatedSystem
 from tests.stateful.asking import Caller, everyone_was_told_the_truth, let_it_end
@@ -22,6 +24,7 @@ OPENING: Final = Delivery("opening", {"apple": 12, "pear": 6, "plum": 1})
 PRICES: Final = {"apple": 30, "pear": 45, "plum": 250, "quince": 900}
 """Nobody has quinces."""
 
+NAMES: Final = tuple(service.name for service in SERVICES)
 USERS: Final = ("ann", "ben")
 COUNTRIES: Final = ("United Kingdom", "France", "Japan", "Unspecified")
 """To the last one no parcel can go."""
@@ -112,6 +115,8 @@ def audit(system: SimulatedSystem) -> list[str]:
         for name in NAMES:
             db.execute("attach ':memory:' as " + name)
             db.deserialize(name, system._disk._readers[name].serialize("main"))
+        for name in set(AUDITED) - set(NAMES):
+            attach_unused(db, name)
         _attach_journal(db, system)
         return [f"{finding.title}: {finding.rows}" for finding in findings(db) if finding.rows]
     finally:
@@ -122,6 +127,7 @@ def _attach_journal(db: apsw.Connection, system: SimulatedSystem) -> None:
     """The journal's instances as a table, for the simulated journal has none."""
     db.execute("attach ':memory:' as journal")
     db.execute("create table journal.instances (saga_id, saga, key, state, started_at, ended_at)")
+    db.execute("create table journal.records (saga_id, type, body)")
     for saga_id, known in system.world.instances.items():
         started, state = known.records[0], known.state
         assert isinstance(started, Started)

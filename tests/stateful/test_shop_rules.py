@@ -17,15 +17,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from amends import CancelAnswer, Compensated, KeyConflict
 from amends.demo.domain import Order
-from amends.demo.place_order import Delivery, PlaceOrder, StockUp
-from amends.demo.shop import NAMES
+from amends.demo.stocking import Delivery, StockUp
+from amends.demo.systems.coordinator import PlaceOrder
 from amends.protocol.messages import SagaId
 from amends.protocol.saga import Kind, PlannedStep
 from amends.testing import Schedule
 from amends.testing.system import PATIENCE_S
 from tests.stateful.asking import Caller, is_up, retry, say_how_to_replay, stuck_steps, unless_in_trouble
 from tests.stateful.histories import plan_of
-from tests.stateful.shop import COUNTRIES, PRICES, USERS, Shop, an_order
+from tests.stateful.shop import COUNTRIES, NAMES, PRICES, USERS, Shop, an_order
 
 # A failure is made as small as can be before it is told, and that may take minutes.
 pytestmark = pytest.mark.timeout(600)

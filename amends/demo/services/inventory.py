@@ -1,38 +1,62 @@
 """Inventory: how many units of each item are on the shelves, set aside, and gone.
 
 Every unit that came in is in exactly one of the three places. An order takes all it wants or
-nothing.
+nothing; one that may wait sets units aside as they come free, until it has them all. How rows
+are changed is `shelves`' business, prices are `catalogue`'s, and who waits for whom `stock_queue`'s.
 """
 
-from amends import Done, Refused, Service, handles, undoes
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from amends import Done, Later, Refused, Service, answers, handles, undoes
 from amends.demo.faults import HANDLER_TIMEOUT_S, Faults
-from amends.demo.messages import CommitStock, ReceiveStock, Reserved, ReserveStock
-from amends.demo.services import migrations
-from amends.demo.versioned import Stale, WrongState, on_fresh_data
+from amends.demo.messages import (
+    AwaitStock,
+    CommitStock,
+    Price,
+    Prices,
+    ReceiveStock,
+    Reserved,
+    ReserveStock,
+    ReturnStock,
+    SetPrices,
+    SetStock,
+    StockConflicts,
+    StockLevels,
+    StockWaits,
+    Taken,
+    TakeStock,
+)
+from amends.demo.services import catalogue, migrations
+from amends.demo.services.shelves import (
+    PUT_BACK,
+    SEND_OUT,
+    SET_ASIDE,
+    SHORT_STOCK,
+    TAKE,
+    TAKE_BACK,
+    UNKNOWN_ITEM,
+    Move,
+    Shelves,
+)
+from amends.demo.services.stock_queue import HOLD, StockQueue, Wait
+from amends.demo.versioned import WrongState
 
-SHORT_STOCK = "short_stock"
-UNKNOWN_ITEM = "unknown_item"
+__all__ = ["SHORT_STOCK", "UNKNOWN_ITEM", "Inventory"]
 
-_READ = "select on_hand, version from stock where item_id = ?"
-_SET_ASIDE = (
-    "update stock set on_hand = on_hand - ?1, reserved = reserved + ?1, version = version + 1 "
-    "where item_id = ?2 and version = ?3"
-)
-_PUT_BACK = (
-    "update stock set on_hand = on_hand + ?1, reserved = reserved - ?1, version = version + 1 "
-    "where item_id = ?2 and version = ?3"
-)
-_SEND_OUT = (
-    "update stock set reserved = reserved - ?1, shipped = shipped + ?1, version = version + 1 "
-    "where item_id = ?2 and version = ?3"
-)
-_SHELVE = (
-    "insert into stock (item_id, on_hand) values (?1, ?2) "
-    "on conflict do update set on_hand = on_hand + ?2, version = version + 1"
-)
+_WAITS = "waits for units that other orders hold"
 
-Change = tuple[int, str, int]
-"""How many units of which item, and the version its row was read with."""
+_RESERVE = "insert into reservations (order_id, item_id, quantity, state) values (?, ?, ?, 'held')"
+_STANDS = "select state from reservations where order_id = ? and state not in ('released', 'returned') limit 1"
+_IN_STATE = "select item_id, quantity from reservations where order_id = ? and state = ?"
+_TAKEN = "select price, quantity from reservations where order_id = ? and state = 'taken'"
+_ENTER_TAKEN = (
+    "insert into reservations (order_id, item_id, quantity, state, price) values (?, ?, ?, 'taken', ?) "
+    "on conflict do update set quantity = excluded.quantity, state = 'taken', price = excluded.price, "
+    "version = version + 1"
+)
 
 
 class Inventory(Service, name="inventory", migrations=migrations("inventory"), handler_timeout_s=HANDLER_TIMEOUT_S):
@@ -42,76 +66,208 @@ class Inventory(Service, name="inventory", migrations=migrations("inventory"), h
         super().__init__()
         self.faults = faults
 
+    @cached_property
+    def _shelves(self) -> Shelves:
+        return Shelves(self.db)
+
+    @cached_property
+    def _queue(self) -> StockQueue:
+        return StockQueue(self.db, self._shelves, self.again)
+
+    # What comes in, and what is written by hand.
+
     @handles(ReceiveStock)
     def receive(self, command: ReceiveStock) -> Done[None]:
-        lines = list(command.units.items())
-        self.db.executemany(
-            "insert into receipts (delivery_id, item_id, quantity) values (?, ?, ?)",
-            [(command.delivery_id, item_id, units) for item_id, units in lines],
-        )
-        # No version is asked for: what is added does not depend on what was there.
-        self.db.executemany(_SHELVE, lines)
+        self._shelves.receive(command.delivery_id, command.units)
+        self._queue.settle(command.units)
         return Done()
+
+    @handles(SetStock)
+    def set_stock(self, command: SetStock) -> Done[None]:
+        self._shelves.count(f"count-{self.key}", command.counts)
+        self._queue.settle(command.counts)
+        return Done()
+
+    @handles(SetPrices)
+    def set_prices(self, command: SetPrices) -> Done[None] | Refused:
+        return catalogue.set_prices(self.db, command.prices) or Done()
+
+    # In two stages.
 
     @handles(ReserveStock)
     def reserve(self, command: ReserveStock) -> Done[Reserved] | Refused:
         if self.faults.empties_the_shelf(command.order_id):
             return Refused(SHORT_STOCK)
-        refused = on_fresh_data(self.db, lambda: self._set_aside(command), several=len(command.units) > 1)
+        amount = None
+        if command.priced:
+            prices = catalogue.look_up(self.db, command.units)
+            if isinstance(prices, Refused):
+                return prices
+            amount = catalogue.cost((prices[item_id], units) for item_id, units in command.units.items())
+        refused = self._set_aside(command)
         if refused is not None:
             return refused
         self.faults.strike("reserve", command.order_id)
-        return Done(Reserved(sum(command.units.values())))
+        return Done(Reserved(sum(command.units.values()), amount))
 
     @undoes(ReserveStock)
     def release(self, command: ReserveStock, result: Reserved) -> None:
-        self._clear(command.order_id, "released", _PUT_BACK)
+        self._give_back(command.order_id, command.units)
         self.faults.strike("release", command.order_id)
+
+    @handles(AwaitStock)
+    def await_stock(self, command: AwaitStock) -> Done[Reserved] | Refused | Later:
+        if self.faults.empties_the_shelf(command.order_id):
+            return Refused(SHORT_STOCK)
+        wait = self._queue.find(self.key)
+        answer = self._begin_to_wait(command) if wait is None else self._wait_on(wait)
+        if not isinstance(answer, Refused):
+            self.faults.strike("await_stock", command.order_id)
+        return answer
+
+    @undoes(AwaitStock)
+    def leave_queue(self, command: AwaitStock, result: Reserved | None) -> None:
+        wait = self._queue.find(self.key)
+        if wait is not None:
+            self._queue.leave(self.key)
+            self._give_back(command.order_id, wait.held)
+        else:
+            self._give_back(command.order_id, command.units)
+        self.faults.strike("leave_queue", command.order_id)
 
     @handles(CommitStock)
     def commit(self, command: CommitStock) -> Done[None]:
-        self._clear(command.order_id, "committed", _SEND_OUT)
+        if not self._moved(command.order_id, "held", "committed", SEND_OUT):
+            raise WrongState("reservations", command.order_id, None, "held")
         self.faults.strike("commit", command.order_id)
         return Done()
 
-    def _set_aside(self, command: ReserveStock) -> Refused | None:
-        changes: list[Change] = []
-        for item_id, units in command.units.items():
-            row = self.db.execute(_READ, (item_id,)).fetchone()
-            if row is None:
-                return Refused(f"{UNKNOWN_ITEM}: {item_id}")
-            on_hand, version = row
-            if on_hand < units:
-                return Refused(f"{SHORT_STOCK}: {item_id}")
-            changes.append((units, item_id, version))
-        self._write(_SET_ASIDE, changes)
-        self.db.executemany(
-            "insert into reservations (order_id, item_id, quantity, state) values (?, ?, ?, 'held')",
-            [(command.order_id, item_id, units) for units, item_id, _ in changes],
-        )
-        return None
+    # In one stage.
 
-    def _clear(self, order_id: str, after: str, move: str) -> None:
-        """Let what an order holds go, one way or the other."""
-        on_fresh_data(self.db, lambda: self._clear_rows(order_id, after, move), several=True)
+    @handles(TakeStock)
+    def take(self, command: TakeStock) -> Done[Taken] | Refused:
+        if self.faults.empties_the_shelf(command.order_id):
+            return Refused(SHORT_STOCK)
+        if self._stands(command.order_id, but="taken") is None:
+            refused = self._take(command)
+            if refused is not None:
+                return refused
+        taken: list[Any] = self.db.execute(_TAKEN, (command.order_id,)).fetchall()
+        unpriced = any(price is None for price, _ in taken)
+        if unpriced and command.priced:
+            return Refused(catalogue.NO_PRICE)  # what was taken without asking for it
+        self.faults.strike("take", command.order_id)
+        return Done(Taken(None if unpriced else catalogue.cost(taken)))
 
-    def _clear_rows(self, order_id: str, after: str, move: str) -> None:
-        held = self.db.execute(
-            "select r.quantity, r.item_id, s.version from reservations r join stock s using (item_id) "
-            "where r.order_id = ? and r.state = 'held'",
-            (order_id,),
-        )
-        changes: list[Change] = [(units, item_id, version) for units, item_id, version in held]
-        if not changes:
+    @undoes(TakeStock)
+    def put_back(self, command: TakeStock, result: Taken) -> None:
+        self._moved(command.order_id, "taken", "returned", TAKE_BACK)
+        self.faults.strike("put_back", command.order_id)
+
+    @handles(ReturnStock)
+    def take_back(self, command: ReturnStock) -> Done[None]:
+        self._moved(command.order_id, "taken", "returned", TAKE_BACK)
+        self.faults.strike("take_back", command.order_id)
+        return Done()
+
+    # Questions.
+
+    @answers(StockLevels)
+    def levels(self, query: StockLevels) -> dict[str, int]:
+        rows: list[Any] = self.db.execute(
+            "select item_id, on_hand from stock where place is not null "
+            "and (?1 is null or item_id in (select value from json_each(?1))) order by place",
+            (None if query.item_ids is None else msgspec.json.encode(query.item_ids).decode(),),
+        ).fetchall()
+        return dict(rows)
+
+    @answers(Prices)
+    def prices(self, query: Prices) -> dict[str, Price]:
+        return catalogue.prices(self.db, query.item_ids)
+
+    @answers(StockWaits)
+    def waits(self, query: StockWaits) -> dict[str, list[str]]:
+        return self._queue.blockers()
+
+    @answers(StockConflicts)
+    def conflicts(self, query: StockConflicts) -> int:
+        return Shelves.conflicts[self.db.filename]
+
+    # Inside.
+
+    def _set_aside(self, command: ReserveStock | AwaitStock) -> Refused | None:
+        refused = self._shelves.move(SET_ASIDE, command.units)
+        if refused is None:
+            lines = [(command.order_id, item_id, units) for item_id, units in command.units.items()]
+            self.db.executemany(HOLD if isinstance(command, AwaitStock) else _RESERVE, lines)
+        return refused
+
+    def _begin_to_wait(self, command: AwaitStock) -> Done[Reserved] | Refused | Later:
+        self._stands(command.order_id, but="held")
+        if self._set_aside(command) is None:
+            return Done(Reserved(sum(command.units.values())))
+        reason = self._queue.join(Wait(self.key, command.order_id, command.units, {}))
+        return Later(_WAITS) if reason is None else Refused(reason)
+
+    def _wait_on(self, wait: Wait) -> Done[Reserved] | Refused | Later:
+        if wait.verdict is not None:
+            return Refused(wait.verdict)
+        if wait.ask.missing:
+            return Later(_WAITS)
+        self._queue.leave(wait.key)
+        return Done(Reserved(sum(wait.units.values())))
+
+    def _take(self, command: TakeStock) -> Refused | None:
+        prices = catalogue.look_up(self.db, command.units)
+        if isinstance(prices, Refused):
+            if command.priced:
+                return prices
+            prices = {}
+        refused = self._shelves.move(TAKE, command.units)
+        if refused is None:
+            lines = [
+                (command.order_id, item_id, units, prices.get(item_id)) for item_id, units in command.units.items()
+            ]
+            self.db.executemany(_ENTER_TAKEN, lines)
+        return refused
+
+    def _stands(self, order_id: str, but: str | None = None) -> str | None:
+        """The state of what the order has had and not given back; WrongState if there is any `but` one."""
+        found = self.db.execute(_STANDS, (order_id,)).get
+        if found not in (None, but):
+            raise WrongState("reservations", order_id, str(found), but or "absent")
+        return None if found is None else str(found)
+
+    def _give_back(self, order_id: str, units: dict[str, int]) -> None:
+        """Put back what one step of an order holds, which may be all the order holds, or a part of it."""
+        held = self._units(order_id, "held")
+        if any(held.get(item_id, 0) < wanted for item_id, wanted in units.items()):
             raise WrongState("reservations", order_id, None, "held")
-        self._write(move, changes)
-        self.db.execute(
-            "update reservations set state = ?, version = version + 1 where order_id = ? and state = 'held'",
-            (after, order_id),
+        if held == units:
+            self._moved(order_id, "held", "released", PUT_BACK)
+            return
+        self._shelves.move(PUT_BACK, units)
+        # A row keeps the quantity that was released last: there is none of nothing.
+        self.db.executemany(
+            "update reservations set state = iif(quantity = ?1, 'released', 'held'), version = version + 1, "
+            "quantity = iif(quantity = ?1, ?1, quantity - ?1) where order_id = ?2 and item_id = ?3",
+            [(wanted, order_id, item_id) for item_id, wanted in units.items()],
         )
+        self._queue.settle(units)
 
-    def _write(self, move: str, changes: list[Change]) -> None:
-        before = self.db.total_changes()
-        self.db.executemany(move, changes)
-        if self.db.total_changes() - before != len(changes):
-            raise Stale(f"stock: {len(changes)} rows read, some of them changed since")
+    def _moved(self, order_id: str, before: str, after: str, move: Move) -> bool:
+        """Whether there was anything in the state before, which is in the other one now."""
+        units = self._units(order_id, before)
+        if not units:
+            return False
+        self._shelves.move(move, units)
+        self.db.execute(
+            "update reservations set state = ?, version = version + 1 where order_id = ? and state = ?",
+            (after, order_id, before),
+        )
+        self._queue.settle(units)
+        return True
+
+    def _units(self, order_id: str, state: str) -> dict[str, int]:
+        rows: list[Any] = self.db.execute(_IN_STATE, (order_id, state)).fetchall()
+        return dict(rows)

@@ -1,14 +1,29 @@
-"""Shipping: parcels, and what their way costs by zone and number of units."""
+"""Shipping: parcels, and what their way costs by zone and number of units.
 
-from amends import Done, Refused, Service, handles, undoes
+A parcel is prepared and then dispatched, or its way is booked in one go to whatever address the
+customer wrote.
+"""
+
+import msgspec
+
+from amends import Done, Refused, Service, answers, handles, undoes
 from amends.demo.domain import Money
 from amends.demo.faults import HANDLER_TIMEOUT_S, Faults
-from amends.demo.messages import DispatchShipment, Prepared, PrepareShipment
+from amends.demo.messages import (
+    CancelShipment,
+    DispatchShipment,
+    Prepared,
+    PrepareShipment,
+    ScheduleShipment,
+    SetShippingErrors,
+    ShippingErrors,
+)
 from amends.demo.services import migrations
 from amends.demo.versioned import States
 
 BAD_ADDRESS = "bad_address"
 NO_RATE = "no_rate"
+SHIPPING_ERROR = "shipping_error"
 NOWHERE = "nowhere"
 """The zone of what stands in the list of countries and is none."""
 
@@ -20,14 +35,17 @@ _RATE = (
 )
 
 _shipments = States("shipments")
+_scheduled_again = States("shipments", "address")
 
 
 class Shipping(Service, name="shipping", migrations=migrations("shipping"), handler_timeout_s=HANDLER_TIMEOUT_S):
-    """Prepared, then dispatched or cancelled."""
+    """Prepared, then dispatched or cancelled; or scheduled, and perhaps cancelled."""
 
     def __init__(self, faults: Faults) -> None:
         super().__init__()
         self.faults = faults
+
+    # In two stages.
 
     @handles(PrepareShipment)
     def prepare(self, command: PrepareShipment) -> Done[Prepared] | Refused:
@@ -55,9 +73,63 @@ class Shipping(Service, name="shipping", migrations=migrations("shipping"), hand
         self.faults.strike("dispatch", command.order_id)
         return Done()
 
+    # In one.
+
+    @handles(ScheduleShipment)
+    def schedule(self, command: ScheduleShipment) -> Done[None] | Refused:
+        order_id = command.order_id
+        if self.db.execute("select 1 from errors where order_id = ?", (order_id,)).fetchone() is not None:
+            return Refused(SHIPPING_ERROR)
+        if self.faults.spoils_the_address(order_id):
+            return Refused(BAD_ADDRESS)
+        found = _shipments.found(self.db, order_id)
+        if found == "scheduled":
+            return Done()
+        address = msgspec.json.encode(command.address).decode()
+        if found is None:
+            self.db.execute(
+                "insert into shipments (order_id, address, state) values (?, ?, 'scheduled')", (order_id, address)
+            )
+        else:
+            _scheduled_again.move(self.db, order_id, "cancelled", "scheduled", address)
+        self.faults.strike("schedule", order_id)
+        return Done()
+
+    @undoes(ScheduleShipment)
+    def call_off(self, command: ScheduleShipment, result: None) -> None:
+        self._cancel_scheduled(command.order_id)
+
+    @handles(CancelShipment)
+    def cancel_scheduled(self, command: CancelShipment) -> Done[None]:
+        self._cancel_scheduled(command.order_id)
+        return Done()
+
+    # What is set and asked from outside.
+
+    @handles(SetShippingErrors)
+    def set_errors(self, command: SetShippingErrors) -> Done[None]:
+        self.db.executemany("delete from errors where order_id = ?", [(gone,) for gone in command.remove])
+        self.db.executemany(
+            "insert into errors (order_id) values (?) on conflict do nothing", [(more,) for more in command.add]
+        )
+        return Done()
+
+    @answers(ShippingErrors)
+    def errors(self, query: ShippingErrors) -> list[str]:
+        return [order_id for (order_id,) in self.db.execute("select order_id from errors order by place")]
+
+    # The parts.
+
     def _rate(self, command: PrepareShipment) -> tuple[str, int | None]:
         """The zone, and the cost if there is a rate for it."""
         row = self.db.execute(_RATE, (command.country, command.units, command.currency)).fetchone()
         assert row is not None  # the zone is there even where no rate is
         zone, cost_minor = row
         return zone, cost_minor
+
+    def _cancel_scheduled(self, order_id: str) -> None:
+        """Cancel what is scheduled for an order; nothing if nothing is, or not any more."""
+        if _shipments.found(self.db, order_id) != "scheduled":
+            return
+        _shipments.move(self.db, order_id, "scheduled", "cancelled")
+        self.faults.strike("cancel_scheduled", order_id)

@@ -6,7 +6,7 @@ import apsw
 import pytest
 
 from amends import Done, Refused
-from amends.demo.messages import CommitStock, ReceiveStock, Reserved, ReserveStock
+from amends.demo.messages import CommitStock, ReceiveStock, Reserved, ReserveStock, StockConflicts
 from amends.demo.services.inventory import Inventory
 from amends.demo.versioned import WrongState
 
@@ -92,3 +92,80 @@ def test_two_writers_of_one_shelf_lose_nothing(inventory: Inventory) -> None:
     # The other writer's first purchase was taken back with our first try, as both share this connection.
     assert shelves(inventory) == {"A": (3, 2, 0), "B": (0, 1, 0)}
     assert left == [0]
+
+
+def by_another_process(inventory: Inventory, item_id: str, units: int) -> None:
+    """Somebody else who has the same file takes units, so far as there are any."""
+    inventory.db.execute(
+        "update stock set on_hand = on_hand - ?1, shipped = shipped + ?1, version = version + 1 "
+        "where item_id = ?2 and on_hand >= ?1",
+        (units, item_id),
+    )
+
+
+def reads(inventory: Inventory) -> list[str]:
+    """From here on, the items whose rows are read."""
+    seen: list[str] = []
+
+    def trace(cursor: apsw.Cursor, statement: str, bindings: Any) -> bool:
+        if statement.endswith("from stock where item_id = ?"):
+            seen.extend(bindings)
+        return True
+
+    inventory.db.exec_trace = trace
+    return seen
+
+
+def test_what_is_remembered_is_not_read_again(inventory: Inventory) -> None:
+    """A row that was read or written once; our own writes are no conflicts."""
+    conflicts = inventory.conflicts(StockConflicts())
+    seen = reads(inventory)
+    inventory.reserve(ReserveStock("o-1", {"A": 1}))
+    inventory.commit(CommitStock("o-1"))
+    inventory.reserve(ReserveStock("o-2", {"A": 1, "B": 1}))
+    assert seen == ["A", "B"]
+    assert inventory.reserve(ReserveStock("o-3", {"B": 1})) == Refused("short_stock: B")
+    inventory.receive(ReceiveStock("d-2", {"A": 1, "B": 1}))
+    inventory.reserve(ReserveStock("o-3", {"A": 1, "B": 1}))
+    assert inventory.conflicts(StockConflicts()) == conflicts
+
+
+def test_wrong_memory_changes_nothing_and_is_counted(inventory: Inventory) -> None:
+    """Somebody else was here: the items are read again, and nothing is lost."""
+    conflicts = inventory.conflicts(StockConflicts())
+    inventory.reserve(ReserveStock("o-1", {"A": 1, "B": 1}))
+    inventory.release(ReserveStock("o-1", {"A": 1, "B": 1}), Reserved(2))
+    by_another_process(inventory, "A", 3)
+    seen = reads(inventory)
+    assert inventory.reserve(ReserveStock("o-2", {"A": 2, "B": 1})) == Done(Reserved(3))
+    assert seen == ["A", "B"]
+    assert shelves(inventory) == {"A": (0, 2, 3), "B": (0, 1, 0)}
+    assert inventory.conflicts(StockConflicts()) == conflicts + 1
+
+
+def test_no_order_is_refused_from_memory(inventory: Inventory) -> None:
+    """Where too few are remembered, the row is read before anybody is told; and where too many are."""
+    conflicts = inventory.conflicts(StockConflicts())
+    inventory.reserve(ReserveStock("o-1", {"A": 5}))
+    inventory.db.execute("update stock set on_hand = 1, version = version + 1 where item_id = 'A'")
+    assert inventory.reserve(ReserveStock("o-2", {"A": 1})) == Done(Reserved(1))
+    assert inventory.conflicts(StockConflicts()) == conflicts
+    inventory.release(ReserveStock("o-1", {"A": 5}), Reserved(5))
+    by_another_process(inventory, "A", 4)
+    assert inventory.reserve(ReserveStock("o-3", {"A": 2})) == Refused("short_stock: A")
+
+
+def test_memory_of_what_was_taken_back_does_no_harm(inventory: Inventory) -> None:
+    """A turn that is rolled back leaves versions and units that never were, and may be again."""
+    inventory.reserve(ReserveStock("o-1", {"B": 1}))
+    inventory.release(ReserveStock("o-1", {"B": 1}), Reserved(1))
+    inventory.db.execute("begin immediate")
+    inventory.receive(ReceiveStock("d-2", {"B": 5}))
+    inventory.reserve(ReserveStock("o-2", {"B": 1}))
+    inventory.db.execute("rollback")
+    # Another process brings the row to the very version that is remembered, with fewer units than that had.
+    for _ in range(2):
+        inventory.db.execute("update stock set version = version + 1 where item_id = 'B'")
+    assert inventory.reserve(ReserveStock("o-3", {"B": 2})) == Refused("short_stock: B")
+    assert inventory.reserve(ReserveStock("o-4", {"B": 1})) == Done(Reserved(1))
+    assert shelves(inventory)["B"] == (0, 1, 0)

@@ -1,13 +1,24 @@
+-- A parcel prepared in two stages knows its country and what its way costs; one scheduled at once knows the address
+-- that the customer wrote.
 create table shipments (
     order_id   text primary key,
-    country    text not null,
-    zone       text not null,
-    units      integer not null check (units > 0),
-    cost_minor integer not null check (cost_minor >= 0),
-    currency   text not null,
-    state      text not null check (state in ('prepared', 'dispatched', 'cancelled')),
-    version    integer not null default 1
+    country    text,
+    zone       text,
+    units      integer check (units > 0),
+    cost_minor integer check (cost_minor >= 0),
+    currency   text,
+    address    text check (json_valid(address)),
+    state      text not null check (state in ('prepared', 'dispatched', 'scheduled', 'cancelled')),
+    version    integer not null default 1,
+    check (address is not null or country || zone || units || cost_minor || currency is not null)
 ) strict, without rowid;
+
+-- Orders that can't be shipped, in the order in which they came in.
+create table errors (
+    place    integer primary key,
+    order_id text not null unique,
+    version  integer not null default 1
+) strict;
 
 -- A country without a row is in zone 'world'; one whose zone is 'nowhere' is no place a parcel can go to.
 create table countries (

@@ -1,0 +1,1 @@
+"""The five order systems: the same engine and services, five sagas, five ways in and out."""
