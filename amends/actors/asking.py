@@ -5,7 +5,7 @@ it, from what is committed, and changes nothing. No saga asks one, for what it d
 depend on anything but its input and its steps' results.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,11 +53,16 @@ def collect_queries(service: type) -> dict[type, Callable[..., Any]]:
 class Question:
     """One query of one caller."""
 
-    __slots__ = ("caller", "query")
+    __slots__ = ("_future", "query")
 
     def __init__(self, query: object, future: "Future[Any]") -> None:
         self.query = query
-        self.caller = Caller(future)
+        self._future = future
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether its caller still waits."""
+        return not self._future.done()
 
     def answer(self, service: "Service") -> None:
         """Find the answer and tell the caller; an error of the method's is the caller's."""
@@ -65,8 +70,16 @@ class Question:
         db.pragma("query_only", True)
         try:
             answer: object = service.queries[type(self.query)](service, self.query)
+            if isinstance(answer, Iterator):  # it would read on, or write, in the caller's thread
+                raise HandlerError(
+                    f"{service.name}: the answer is a {type(answer).__name__}, wanted a value, as a list"
+                )
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller asked for it
+            if service.actor_stopped.is_set():
+                return  # its turn was given up, and this is only what that did to the method
             answer = error
         finally:
+            if db.in_transaction:  # the method's own, which must not become the next turn's
+                db.execute("rollback")
             db.pragma("query_only", False)
-        self.caller.tell(answer)
+        Caller(self._future).tell(answer)

@@ -99,10 +99,12 @@ class Callers:
         starting: starts the journal has not answered, by the id they will have.
         waiting: futures that get the outcome, by instance.
         asked: what a coordinator has taken and nobody has answered yet.
+        asking: futures of questions to services.
     """
 
     def __init__(self) -> None:
         self.asked: dict[Asked, None] = {}
+        self.asking: dict[Future[Any], None] = {}
         self.starting: dict[SagaId, Starting] = {}
         self.waiting: dict[SagaId, list[Future[Any]]] = {}
 
@@ -116,7 +118,7 @@ class Callers:
         waiting, self.waiting = self.waiting, {}
         futures = [f for s in starting.values() for f in (s.submit.accepted, s.submit.outcome)]
         futures += [f for several in waiting.values() for f in several]
-        futures += [ask.future for ask in list(self.asked)]
+        futures += [*(ask.future for ask in list(self.asked)), *list(self.asking)]
         for future in futures:
             Caller(future).tell(error)
 

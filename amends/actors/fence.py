@@ -6,6 +6,7 @@ given that row is `judge`, a pure function; running handlers is `serving`'s busi
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from enum import Enum, auto
 from types import NoneType
 from typing import Any, Final, NamedTuple
@@ -15,7 +16,7 @@ import msgspec
 
 from amends.protocol import codec
 from amends.protocol.errors import AmendsError, InputError
-from amends.protocol.messages import Answer, Do, Done, Message, Refused, Resolve, SagaId, Undo
+from amends.protocol.messages import Answer, Do, Done, IdempotencyKey, Message, Refused, Resolve, SagaId, Undo
 
 SCRIPTS: Final = (
     """
@@ -31,6 +32,7 @@ SCRIPTS: Final = (
         primary key (saga_id, step)
     ) without rowid;
     """,
+    "create index amends_fence_undoing on amends_fence (saga_id, step) where state = 'begun' and answer is not null;",
 )
 """Columns: `command` and `payload` are what was asked, null for a tombstone; `answer` is the result as JSON,
 or the reason of a refusal, or what a step becomes that has begun and is being undone; `at` is unix seconds."""
@@ -40,6 +42,9 @@ UNDONE: Final = "undone"
 
 REFUSED: Final = "refused: "
 """The same, before the reason; its handler refused in the end, and what it had done before is undone first."""
+
+LATE: Final = "late: "
+"""The same, before the result of a step that was done when it had been given up; it is undone though nobody asks."""
 
 
 class Row(NamedTuple):
@@ -57,6 +62,23 @@ class Row(NamedTuple):
         if self.state == "begun" and self.answer is not None and self.answer.startswith(REFUSED):
             return self.answer.removeprefix(REFUSED)
         return None
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether its saga has heard that it was not done, and won't be."""
+        return self.state == "refused" or (self.state == "undone" and self.answer is None)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it was done when it had been given up, and is still to be undone."""
+        return self.state == "begun" and self.answer is not None and self.answer.startswith(LATE)
+
+    @property
+    def result(self) -> str | None:
+        """The result of what was done and is not undone yet, as JSON; None if there is none."""
+        if self.state == "done":
+            return self.answer or "null"
+        return (self.answer or "").removeprefix(LATE) if self.is_late else None
 
 
 class FenceDamaged(AmendsError):  # noqa: N818 - reads as the fact it reports
@@ -84,6 +106,10 @@ class Verdict(Enum):
 
 _TOKENS: Final = "select saga_id, step, token from amends_fence where saga_id"
 _ROW: Final = "select state, token, command, payload, answer from amends_fence where saga_id = ? and step = ?"
+_LATE: Final = (
+    "select cast(saga_id as blob), cast(step as blob) from amends_fence"
+    f" where state = 'begun' and answer is not null and answer glob '{LATE}*'"
+)
 _STATES: Final = ("begun", "done", "refused", "undone")
 _TEXT: Final = (str, NoneType)
 
@@ -104,6 +130,8 @@ def judge(message: Message, row: Row | None, newest_token: int, now_at: float) -
         return _judge_do(message, row, now_at)
     if row is None:
         return Verdict.BURY
+    if row.is_late:
+        return Verdict.UNDO if isinstance(message, Undo) else Verdict.IS_NEVER
     if row.state == "begun":
         return Verdict.WAIT
     if isinstance(message, Undo):
@@ -115,7 +143,7 @@ def judge(message: Message, row: Row | None, newest_token: int, now_at: float) -
 def _judge_do(message: Do, row: Row | None, now_at: float) -> Verdict:
     if row is None:
         return Verdict.EXPIRED if now_at >= message.expires_at else _RUN
-    if row.state == "undone":
+    if row.state == "undone" or row.is_late:
         return Verdict.IS_CANCELLED
     if row.command != message.command or row.payload != message.payload.decode():
         return Verdict.OTHER_PAYLOAD
@@ -200,13 +228,12 @@ class Fence:
         row, _ = self.look_up(message.saga_id, message.step)
         if row is None:
             row = Row("undone", message.token, None, None, None)
-        answer = None if row.state == "begun" else row.answer
         token = max(row.token, message.token)
-        self._change(message, row._replace(state="undone", token=token, answer=answer), at)
+        self._change(message, row._replace(state="undone", token=token, answer=row.result), at)
 
-    def record_late(self, message: Message, row: Row, at: float) -> None:
-        """A step was done after all."""
-        self._change(message, row, at)
+    def record_late(self, message: Message, row: Row, result: str, at: float) -> None:
+        """A step was done when it had been given up."""
+        self._change(message, row._replace(state="begun", answer=LATE + result), at)
 
     def record_undoing(self, message: Message, becomes: str, at: float) -> None:
         """The undo of a step that had begun has itself begun."""
@@ -226,6 +253,15 @@ class Fence:
                 [(saga_id, step, *row, at) for (saga_id, step), (row, at) in self._changed.items()],
             )
             self._changed.clear()
+
+    def late(self) -> list[IdempotencyKey]:
+        """The steps on disk that were done when they had been given up, and are still to be undone."""
+        keys = []
+        for saga_id, step in self._db.execute(_LATE):
+            # No message can name a step whose key is damaged.
+            with suppress(UnicodeDecodeError):
+                keys.append(IdempotencyKey(SagaId(saga_id.decode()), step.decode()))
+        return keys
 
     def prune(self, before_at: float, limit: int, later: Sequence[str] = ()) -> int:
         """Forget up to `limit` rows older than `before_at`; how many it were. Calls outside that began are kept.

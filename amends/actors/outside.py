@@ -8,7 +8,8 @@ An answer that comes after its limit is told like any other.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 from amends.actors.fence import Row
 from amends.actors.handlers import Handler
@@ -20,6 +21,10 @@ from amends.supervisor.mailbox import Address
 
 if TYPE_CHECKING:
     from amends.actors.serving import Serving
+
+
+_UNHEARD_AGAIN_S: Final = 5.0
+"""How long after an answer could not be written down it is tried again."""
 
 
 class OutsideAnswer:
@@ -55,9 +60,23 @@ class OutsideAnswer:
             return running.checked_undo(self.message, self.answer, "None or Unavailable")
         return None if self.never_arrived else running.checked(self.message, self.handler, self.answer)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it says what became of the step."""
+        return self.error is None and not self.never_arrived and not isinstance(self.answer, Unavailable)
 
-UnderWay = dict[IdempotencyKey, OutsideAnswer]
-"""The newest call of each step; others before it have passed their limit."""
+
+@dataclass(slots=True)
+class UnderWay:
+    """What outlives an incarnation, as the calls do.
+
+    Attributes:
+        calls: the newest call of each step; others before it have passed their limit.
+        unheard: answers that could not be written down, and when to try again.
+    """
+
+    calls: dict[IdempotencyKey, OutsideAnswer] = field(default_factory=dict)
+    unheard: Dues[OutsideAnswer] = field(default_factory=Dues)
 
 
 class OutsideCalls:
@@ -65,22 +84,23 @@ class OutsideCalls:
 
     Args:
         home: where a call's thread tells what it came back with.
-        under_way: outlives an incarnation, as the calls do.
     """
 
     def __init__(self, serving: "Serving", home: Address, under_way: UnderWay) -> None:
         self._serving = serving
         self._home = home
-        self._under_way = under_way
+        self._under_way = under_way.calls
+        self._unheard = under_way.unheard
         self._planned: list[tuple[OutsideAnswer, Callable[[], None]]] = []
         self._waiting: dict[IdempotencyKey, list[Message]] = {}
+        self._waiting_before: dict[IdempotencyKey, list[Message]] = {}
         self._dues: Dues[OutsideAnswer] = Dues()
 
     # Asking.
 
     def plan(self, message: Do, handler: Handler) -> None:
         """Call once the turn has committed."""
-        self._waiting[message.key] = [message]
+        self._let_wait(message.key, [message])
         self._plan_do(message, handler, handler.run, verifying=False)
 
     def wait(self, message: Message, row: Row, handler: Handler | None) -> None:
@@ -90,7 +110,7 @@ class OutsideCalls:
         if handler is None or row.command is None or row.payload is None:
             self._serving.reply(message, Unavailable(f"nothing here can tell what became of {row.command}"))
             return
-        self._waiting[message.key] = [message]
+        self._let_wait(message.key, [message])
         begun = Do(
             service=message.service,
             saga_id=message.saga_id,
@@ -107,7 +127,7 @@ class OutsideCalls:
         """Answer `message` when its step is undone; undo it if that is not under way."""
         if self._joins(message):
             return
-        self._waiting[message.key] = [message]
+        self._let_wait(message.key, [message])
         told = OutsideAnswer(message, handler, undoing=True)
         self._plan(told, lambda: self._serving.running.undo_outside(message, row, handler))
 
@@ -115,15 +135,23 @@ class OutsideCalls:
         """Whether a call about its step is waited for already."""
         key = message.key
         if key in self._waiting:
-            self._waiting[key].append(message)
+            self._let_wait(key, [*self._waiting[key], message])
             return True
         call = self._under_way.get(key)
         if call is None or call.is_back or self._serving.now_s() >= call.until_s:
             return False
         # An incarnation before this one made the call. To ask about it now would be too early.
-        self._waiting[key] = [message]
+        self._let_wait(key, [message])
         self._dues.put(call.until_s, call)
         return True
+
+    def _let_wait(self, key: IdempotencyKey, messages: list[Message]) -> list[Message]:
+        """From now on these wait for the step's answer; who waited before."""
+        before = self._waiting.pop(key, [])
+        self._waiting_before.setdefault(key, before)
+        if messages:
+            self._waiting[key] = messages
+        return before
 
     # Turns.
 
@@ -137,13 +165,23 @@ class OutsideCalls:
             self._serving.call_outside(call)
 
     def forget_turn(self) -> None:
-        """The turn was lost: none of its calls may leave."""
-        for told, _ in self._planned:
-            self._waiting.pop(told.message.key, None)
+        """The turn was lost: none of its calls may leave, and whoever waited before it waits still."""
+        for key, messages in self._waiting_before.items():
+            self._let_wait(key, messages)
+        self._waiting_before.clear()
         self._planned.clear()
 
+    def lost(self, told: OutsideAnswer, unavailable: Unavailable) -> None:
+        """The turn that was to write its answer down was lost. It is told again, for nobody else may ask for it."""
+        if told.is_known:
+            self._unheard.put(self._serving.now_s() + _UNHEARD_AGAIN_S, told)
+        self.answered(told, unavailable)
+
     def next_due_s(self) -> float:
-        """When somebody has waited long enough; infinity if nobody waits."""
+        """When somebody has waited long enough, or an answer is told again; infinity if never."""
+        return min(self._next_limit_s(), self._unheard.first[0] if self._unheard else float("inf"))
+
+    def _next_limit_s(self) -> float:
         while self._dues:
             until_s, told = self._dues.first
             if not told.is_back and self._under_way.get(told.message.key) is told:
@@ -152,8 +190,12 @@ class OutsideCalls:
         return float("inf")
 
     def give_up(self) -> None:
-        """Nobody waits any more for calls that have passed their limit; what became of them is not known."""
-        while self.next_due_s() <= self._serving.now_s():
+        """The turn is over: nobody waits any more for calls that have passed their limit."""
+        self._waiting_before.clear()
+        now_s = self._serving.now_s()
+        while self._unheard and self._unheard.first[0] <= now_s:
+            self._home.tell(self._unheard.pop()[1])
+        while self._next_limit_s() <= now_s:
             _, told = self._dues.pop()
             reason = f"the call outside did not come back within {told.limit_s:g} s"
             self._serving.report(told.message, reason)
@@ -162,29 +204,30 @@ class OutsideCalls:
                 self._serving.reply(message, Unavailable(reason))
 
     def answered(self, told: OutsideAnswer, answer: Answer | None) -> None:
-        """Answer everyone who waited. After `never_arrived`, a do is called after all, an undo buries the step."""
+        """Answer everyone who waited. After `never_arrived`, a do is called after all, an undo buries the step.
+
+        Unless another call has come back meanwhile: then the row says what became of the step.
+        """
         key = told.message.key
         newest = next((call for call, _ in self._planned if call.message.key == key), self._under_way.get(key))
         if newest is told:
             del self._under_way[key]
-        elif newest is not None and (answer is None or isinstance(answer, Unavailable)):
+        elif newest is not None and (
+            answer is None or isinstance(answer, Unavailable) or newest.undoing > told.undoing
+        ):
             return  # it had passed its limit, and the call that took its place knows better
-        waiting = self._waiting.pop(key, [])
-        if answer is None and isinstance(told.message, Do) and any(isinstance(message, Do) for message in waiting):
-            self._waiting[key] = waiting
+        never = answer is None and self._serving.is_under_way(told.message)
+        waiting = self._waiting.get(key, [])
+        if never and isinstance(told.message, Do) and any(isinstance(message, Do) for message in waiting):
             self._plan_do(told.message, told.handler, told.handler.run, verifying=False)
             return
-        for message in waiting:
-            self._answer(message, answer)
-
-    def _answer(self, message: Message, answer: Answer | None) -> None:
-        serving = self._serving
-        if isinstance(answer, Unavailable):
-            serving.reply(message, answer)
-        elif answer is None:
-            serving.bury(message)
-        else:
-            serving.serve_one(message)  # the row says what became of the step: the usual rules apply
+        for message in self._let_wait(key, []):
+            if isinstance(answer, Unavailable):
+                self._serving.reply(message, answer)
+            elif never:
+                self._serving.bury(message)
+            else:
+                self._serving.serve_one(message)  # the row says what became of the step: the usual rules apply
 
     # Calls.
 

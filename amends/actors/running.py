@@ -5,6 +5,7 @@ it: if something was written for nothing, the turn is to be rolled back and run 
 `careful` set, and then there is one around each. Whatever a handler raises is an answer here.
 """
 
+import threading
 from collections.abc import Callable
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
@@ -52,16 +53,25 @@ class Running:
 
     Attributes:
         careful: whether a savepoint stands before each handler of this turn.
-        in_hand: what a handler or an undo is run for; None between them.
     """
 
     def __init__(self, service: "Service", db: apsw.Connection, later: LaterSteps) -> None:
         self.careful = False
-        self.in_hand: Message | None = None
+        self._in_hand: Message | None = None
+        self._thread = 0
         self._service = service
         self._where = f"service {service.name!r}"
         self._db = db
         self._later = later
+
+    @property
+    def in_hand(self) -> Message | None:
+        """What a handler or an undo is run for; None between them, and for calls outside, which run beside them."""
+        return self._in_hand if threading.get_ident() == self._thread else None
+
+    def _take(self, message: Message) -> None:
+        self._in_hand = message
+        self._thread = threading.get_ident()
 
     def do(self, message: Do, handler: Handler) -> Answer | Later:
         """Run the handler, for its answer."""
@@ -97,7 +107,7 @@ class Running:
         try:
             answer = call()
         finally:
-            self.in_hand = None
+            self._in_hand = None
             self._db.set_rollback_hook(None)
             self._db.exec_trace = None
         if not self._db.in_transaction:
@@ -109,7 +119,7 @@ class Running:
         self._db.exec_trace = lambda *_: False
 
     def _do(self, message: Do, handler: Handler) -> Answer | Later:
-        self.in_hand = message
+        self._take(message)
         try:
             command: object = codec.decode(handler.command, message.payload, self._where)
             answer = handler.run(self._service, command)
@@ -121,7 +131,7 @@ class Running:
 
     def _undo(self, message: Message, row: Row, handler: Handler) -> Answer | Later:
         assert handler.undo is not None
-        self.in_hand = message
+        self._take(message)
         try:
             answer = handler.undo(self._service, *self._undo_arguments(row, handler))
         except Exception as error:  # noqa: BLE001 - whatever it is, the step is not undone yet
@@ -145,9 +155,9 @@ class Running:
     def _undo_arguments(self, row: Row, handler: Handler) -> tuple[Any, Any]:
         """The command and its result; None if the step was never answered."""
         command: object = codec.decode(handler.command, (row.payload or "").encode(), self._where)
-        if row.state != "done":
+        if row.result is None:
             return command, None
-        return command, codec.decode(handler.result, (row.answer or "null").encode(), self._where)
+        return command, codec.decode(handler.result, row.result.encode(), self._where)
 
     def checked(self, message: Message, handler: Handler, answer: object) -> Answer:
         """Make sure that what a handler came back with is an answer, of the type it declared."""

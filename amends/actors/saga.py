@@ -365,7 +365,7 @@ class SagaActor(Actor):
             elif isinstance(record, StepUndone):
                 self._around.counters.undone += 1
             if seen or isinstance(record, StepStuck):
-                _log(record, self._plan.name, self._saga_id)
+                _log(record, self._plan.name, self._saga_id, self._state.key)
         if self._state.stuck or self._is_stuck:
             self._is_stuck = bool(self._state.stuck)
             reasons = {name: self._state.steps[name].reason or "" for name in self._state.stuck}
@@ -404,7 +404,7 @@ _EVENTS: dict[type, str] = {
 _FACTS = ("step", "reason", "attempt", "action", "by")
 
 
-def _log(record: Record, saga: str, saga_id: SagaId) -> None:
+def _log(record: Record, saga: str, saga_id: SagaId, key: str) -> None:
     event = _EVENTS.get(type(record))
     if event is None:
         return
@@ -414,6 +414,6 @@ def _log(record: Record, saga: str, saga_id: SagaId) -> None:
     if isinstance(record, Decided):
         facts["direction"] = Direction(record.direction).value
     if isinstance(record, StepStuck):
-        telemetry.log.error(event, saga=saga, saga_id=saga_id, **facts)
+        telemetry.log.error(event, saga=saga, saga_id=saga_id, key=key, **facts)
     else:
-        telemetry.info(event, saga=saga, saga_id=saga_id, **facts)
+        telemetry.info(event, saga=saga, saga_id=saga_id, key=key, **facts)

@@ -55,7 +55,7 @@ class ServiceHome:
     open_database: Callable[[], apsw.Connection]
     transport: Transport
     retention_s: float
-    under_way: UnderWay = field(default_factory=dict)
+    under_way: UnderWay = field(default_factory=UnderWay)
 
 
 class Service(Actor):
@@ -135,7 +135,8 @@ class Service(Actor):
         self._told: list[Message | OutsideAnswer] = []
         # By their places among the turn's letters.
         self._asked: dict[int, Question] = {}
-        self._prune_due_s = self.wakes_at_s = self.clock.now_s() + _PRUNE_EVERY_S
+        self._prune_due_s = self.clock.now_s() + _PRUNE_EVERY_S
+        self.wakes_at_s = min(self._prune_due_s, self._serving.wakes_at_s)
 
     def let_go(self, *, hung: bool) -> None:
         if "db" not in self.__dict__:
@@ -146,6 +147,10 @@ class Service(Actor):
         # A statement that runs at this very moment keeps the connection; `came_back` closes it then.
         with suppress(apsw.ThreadingViolationError):
             self.db.close(hung)
+
+    def resumes(self, message: object) -> bool:
+        # A saga asks again, and everybody else is served first. What a call outside came back with is only here.
+        return isinstance(message, OutsideAnswer)
 
     def came_back(self) -> None:
         self.let_go(hung=False)
@@ -169,7 +174,8 @@ class Service(Actor):
             self._asked = {}
             for place, question in asked.items():
                 self.address.take_up(self, place)
-                question.answer(self)
+                if question.is_wanted:
+                    question.answer(self)
         if now_s >= self._prune_due_s:
             self._prune()
         self.wakes_at_s = min(self._prune_due_s, self._serving.wakes_at_s)

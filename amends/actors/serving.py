@@ -18,6 +18,7 @@ from amends.actors.handlers import Handler
 from amends.actors.later import RANKS, LaterSteps
 from amends.actors.outside import OutsideAnswer, OutsideCalls, UnderWay
 from amends.actors.running import PHASES, Running, TurnLost, WroteForNothing
+from amends.actors.taking_back import OURS, TakingBack
 from amends.protocol.messages import (
     CANCELLED,
     Answer,
@@ -42,12 +43,6 @@ if TYPE_CHECKING:
     from amends.actors.transport.port import Transport
 
 EXPIRED = "expired"
-_OURS = 0
-"""The attempt of an undo that no saga asks for."""
-
-_OURS_AGAIN_S = 60.0
-"""How long after such an undo has failed it is tried again."""
-
 _DUE_LIMIT = 100
 """Steps that are asked again in one turn because their time has come."""
 
@@ -86,17 +81,20 @@ class Serving:
         self._answers: list[tuple[Message, Answer]] = []
         self._outdated: list[DeadLetter] = []
         self._blocked = False
+        self._taking_back = TakingBack(self, self.fence, service.name)
 
     @property
     def wakes_at_s(self) -> float:
         """When there is something to serve even without a message; infinity if never."""
-        return min(self.later.next_due_s(), self._outside.next_due_s())
+        return min(self.later.next_due_s(), self._outside.next_due_s(), self._taking_back.due_s)
 
     def serve(self, told: Sequence[Message | OutsideAnswer], places: Sequence[int]) -> None:
         """Everything a turn was told, what waits and is due now, and the answers; `places` are those of its letters."""
         self._places = places
-        due = self.later.take_due(self.now_s(), _DUE_LIMIT)
-        if told or due:
+        now_s = self.now_s()
+        due = self.later.take_due(now_s, _DUE_LIMIT)
+        self._late = self._taking_back.take_due(now_s)
+        if told or due or self._late:
             self._take_turn(told, due)
         self._outside.give_up()
         self.later.commit()
@@ -147,6 +145,9 @@ class Serving:
             for key in due:
                 self.later.wake(key)
                 self._serve_woken(None)
+            for key in self._late:
+                self._undo_late(key)
+                self._serve_woken(None)
             self.fence.write()
             self._db.execute("commit")
         except apsw.Error as error:
@@ -184,6 +185,21 @@ class Serving:
             self._on_damaged(message, error)
             self.later.take(key)
 
+    def _undo_late(self, key: IdempotencyKey) -> None:
+        undo = Undo(service=self._name, saga_id=key.saga_id, step=key.step, attempt=OURS, token=0)
+        self.fence.load_more(key.saga_id)
+        try:
+            row, newest_token = self.fence.look_up(key.saga_id, key.step)
+            if row is None or not row.is_late:
+                return
+            if self.later.message(key) is not None:
+                self.later.wake(key)  # its undo has answered `Later`
+                return
+            self._service.address.take_up(self._service, None)
+            self.serve_one(msgspec.structs.replace(undo, token=newest_token))
+        except FenceDamaged as error:
+            self._on_damaged(undo, error)
+
     def _on_damaged(self, message: Message | OutsideAnswer, error: FenceDamaged) -> None:
         """Nobody knows what was done, so nothing is; all other instances are served."""
         asked = message.message if isinstance(message, OutsideAnswer) else message
@@ -208,7 +224,7 @@ class Serving:
         unavailable = Unavailable(f"service {self._name!r} can't write: {reason}")
         for message in told:
             if isinstance(message, OutsideAnswer):
-                self._outside.answered(message, unavailable)
+                self._outside.lost(message, unavailable)
             else:
                 self.reply(message, unavailable)
         for waiting in map(self.later.take, due):
@@ -237,10 +253,8 @@ class Serving:
 
     def reply(self, message: Message, answer: Answer) -> None:
         """Answer once the turn has committed."""
-        if message.attempt == _OURS and isinstance(answer, Unavailable):
-            self.later.wait(message, self.now_s() + _OURS_AGAIN_S)
-            return
-        self._answers.append((message, answer))
+        if message.attempt != OURS:
+            self._answers.append((message, answer))
 
     def _obey(self, verdict: Verdict, message: Message, row: Row | None) -> Answer | None:
         if verdict is _RUN and isinstance(message, Do):
@@ -356,30 +370,23 @@ class Serving:
 
     def _on_outside_answer(self, told: OutsideAnswer) -> None:
         answer = told.checked(self.running)
-        row, newest_token = self.fence.look_up(told.message.saga_id, told.message.step)
-        if isinstance(answer, Done) and row is not None:
-            if told.undoing:
-                if row.state in ("begun", "done"):
-                    self._record_undone(told.message, row)
-            elif row.state == "undone" and row.answer is None:
-                self._take_back(told, row._replace(state="done", answer=_text(answer)), newest_token)
-            else:
+        row, _ = self.fence.look_up(told.message.saga_id, told.message.step)
+        if row is not None and told.undoing:
+            if isinstance(answer, Done) and row.state in ("begun", "done"):
+                self._record_undone(told.message, row)
+        elif row is not None and isinstance(answer, Done) and row.is_given_up:
+            self._taking_back.begin(told, row, _text(answer), self._now_at())
+        elif row is not None and not row.is_late:
+            if isinstance(answer, Done):
                 self.fence.record_answer(told.message, "done", _text(answer), self._now_at())
-        elif isinstance(answer, Refused):
-            self.fence.record_answer(told.message, "refused", answer.reason, self._now_at())
+            elif isinstance(answer, Refused):
+                self.fence.record_answer(told.message, "refused", answer.reason, self._now_at())
         self._outside.answered(told, answer)
 
-    def _take_back(self, told: OutsideAnswer, row: Row, newest_token: int) -> None:
-        """A call came back after its limit with something done, when the step had been given up: undo that."""
-        asked = told.message
-        if told.handler.undo is None:
-            self.report(asked, "done by a call outside after the step was given up, and there is no undo for it")
-            return
-        self.report(asked, "done by a call outside after the step was given up; it is undone")
-        self.fence.record_late(asked, row, self._now_at())
-        self.serve_one(
-            Undo(service=asked.service, saga_id=asked.saga_id, step=asked.step, attempt=_OURS, token=newest_token)
-        )
+    def is_under_way(self, message: Message) -> bool:
+        """Whether its step has begun, and nothing is known of what became of it."""
+        row, _ = self.fence.look_up(message.saga_id, message.step)
+        return row is not None and row.state == "begun" and not row.is_late
 
     def call_outside(self, call: Callable[[], None]) -> None:
         """Let a call go, beside all turns."""

@@ -252,8 +252,14 @@ class System:
             known = sorted(kind.__name__ for kind in spec.service.queries)
             raise PlanError(f"ask: service {service!r} does not answer {type(query).__name__}; it answers {known}")
         future = running.new_future()
+        asking = running.callers.asking
+        asking[future] = None
         running.mailboxes[service].tell(Question(query, future))
-        return future.result(timeout_s)
+        try:
+            return future.result(timeout_s)
+        finally:
+            future.cancel()  # nobody waits any more for what has not come
+            del asking[future]
 
     def status(self, timeout_s: float = 10.0) -> Status:
         """What is going on now."""

@@ -100,19 +100,19 @@ def timings(where: Path | str, *, sagas: Sequence[type[Saga]] = ()) -> Timings:
     with _reading(where) as db:
         skipped = {saga_id for (saga_id,) in db.execute("select saga_id from instances where state = 'quarantined'")}
         unreadable = len(skipped)
-        rows = db.execute("select saga_id, seq, at, schema, body from records order by saga_id, seq")
+        # As bytes, since damaged text would end the whole reading and not that of its instance.
+        rows = db.execute("select saga_id, seq, at, schema, cast(body as blob) from records order by saga_id, seq")
         for saga_id, history in groupby(rows, key=lambda row: row[0]):
             if saga_id in skipped:
                 continue
             fold = Fold(plans)
             try:
                 for _, seq, at, schema, body in history:
-                    fold.add(at, codec.decode_record(saga_id, seq, schema, body.encode()))
-            except AmendsError:
+                    fold.add(at, codec.decode_record(saga_id, seq, schema, body))
+                if fold.started is not None:
+                    totals.setdefault(fold.started.saga, SagaTotals()).add(fold)
+            except (AmendsError, TypeError, ValueError):  # a damaged row may give values of other types
                 unreadable += 1
-                continue
-            if fold.started is not None:
-                totals.setdefault(fold.started.saga, SagaTotals()).add(fold)
         counts = db.execute("select saga, state, count(*) from instances group by saga, state")
         return timings_of(totals, [(str(s), str(state), int(n)) for s, state, n in counts], unreadable)
 

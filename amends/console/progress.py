@@ -298,7 +298,7 @@ class Fold:
             step.status, step.stuck = ("never" if step.status == "resolving" else "skipped"), None
         elif self._direction is BACK:
             step.undo_attempts += 1
-        else:
+        elif step.status != "resolving":
             step.attempts += 1
 
     def steps(self) -> tuple[StepProgress, ...]:

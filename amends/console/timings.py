@@ -147,13 +147,14 @@ class SagaTotals:
 
     def add(self, fold: Fold) -> None:
         """One more instance."""
+        steps = fold.steps()  # first, since what is damaged fails here, and then nothing of it may count
         started, ended = fold.started, fold.ended
         if started is not None and ended is not None and fold.ended_at is not None:
             durations = self._completed if ended.completed else self._compensated
             durations.add(max(0.0, fold.ended_at - started.at))
         if fold.why is not None:
             self._reasons.add(f"{fold.why.step}: {fold.why.reason}" if fold.why.step else fold.why.reason)
-        for step in fold.steps():
+        for step in steps:
             totals = self._steps.get(step.step)
             if totals is None:
                 totals = self._steps[step.step] = _StepTotals()

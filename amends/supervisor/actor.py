@@ -132,6 +132,13 @@ class Actor(pykka.Actor):
     def settle(self) -> None:
         """Make the turn's work final; what was told leaves when this returns."""
 
+    def resumes(self, message: object) -> bool:
+        """Whether a message that was in hand in a turn that did not end is handled again.
+
+        False where its sender asks again by itself: at the head of the mailbox it would hold up all others each time.
+        """
+        return True
+
     def let_go(self, *, hung: bool) -> None:
         """Give back what would outlive a failed incarnation, as an open file.
 
@@ -235,7 +242,7 @@ class Actor(pykka.Actor):
         self._outbox.clear()
         self._let_go(hung=hung)
         mailbox.vacate(self)
-        mailbox.give_back(error, traceback, blame=True, keep=_not_kill)
+        mailbox.give_back(error, traceback, blame=True, keep=_not_kill, again=self.resumes if hung else None)
         self._tell_keeper(Failed(mailbox.name, self.incarnation, error, traceback))
 
     def _let_go(self, *, hung: bool) -> None:

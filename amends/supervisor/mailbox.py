@@ -67,15 +67,17 @@ class Letter:
 
     Attributes:
         failures: how many incarnations it has killed.
+        spent: it has killed too many, and is not handled again.
         since_s: when it was first seen to wait (monotonic); None if its wait is not measured.
     """
 
-    __slots__ = ("failures", "message", "reply_to", "since_s")
+    __slots__ = ("failures", "message", "reply_to", "since_s", "spent")
 
     def __init__(self, message: Any, reply_to: "Future[Any] | None" = None) -> None:
         self.message = message
         self.reply_to = reply_to
         self.failures = 0
+        self.spent = False
         self.since_s: float | None = None
 
 
@@ -113,6 +115,7 @@ class Mailbox:
 
     __slots__ = (
         "__weakref__",
+        "_alone",
         "_in_hand",
         "_letters",
         "_moving",
@@ -148,6 +151,7 @@ class Mailbox:
         self._taken: list[Letter] = []
         # The place in `_taken` of the letter the actor is busy with; None between letters.
         self._in_hand: int | None = None
+        self._alone = 0
         self._turn: list[Actor] = []
         self._moving = threading.Lock()
         # Held from the moment a turn is asked for until it is over: an atomic test-and-set, waited for by nobody.
@@ -202,7 +206,7 @@ class Mailbox:
     def get(self) -> Letter:
         """The next letter, or EndOfTurn. Pykka's loop calls it outside its `try`, so the signal passes."""
         actor = self.actor
-        if actor is None or not self._letters or len(self._taken) >= actor.turn_budget:
+        if actor is None or not self._letters or len(self._taken) >= (1 if self._alone else actor.turn_budget):
             self._in_hand = None
             raise EndOfTurn
         # The watch takes a turn's letters away in one piece: with this one, or without it.
@@ -212,6 +216,8 @@ class Mailbox:
             letter = self._letters.popleft()
             self._in_hand = len(self._taken)
             self._taken.append(letter)
+            if self._alone:
+                self._alone -= 1
         # A turn has just read the clock when it takes its first letter.
         if self._in_hand or (now_s := self.busy_since_s) is None:
             self.busy_since_s = now_s = self.runtime.clock.now_s()
@@ -286,20 +292,30 @@ class Mailbox:
         """The letters of this turn are done with."""
         self._taken.clear()
 
-    def give_back(self, error: str, traceback: str, *, blame: bool, keep: Any = None) -> None:
-        """Return the letters of a turn that failed to the front; `blame` counts it against the one in hand."""
+    def give_back(self, error: str, traceback: str, *, blame: bool, keep: Any = None, again: Any = None) -> None:
+        """Return the letters of a turn that failed to the front.
+
+        Args:
+            blame: count it against the one in hand, which is buried if `again` says so of its message.
+        """
         with self._moving:
             taken, self._taken = self._taken, []
             in_hand, self._in_hand = self._in_hand, None
         if blame and in_hand is not None and in_hand < len(taken):
-            taken[in_hand].failures += 1
+            letter = taken[in_hand]
+            if keep is None or keep(letter.message):
+                # Read one at a time from here on, so that a message that fails again takes no other one with it.
+                self._alone = len(taken)
+            letter.failures += 1
+            letter.spent = letter.failures >= POISON_LIMIT or not (again is None or again(letter.message))
         for letter in reversed(taken):
             if letter.reply_to is not None:
                 self._bury(letter, "its reader ended with it in hand")
             elif keep is not None and not keep(letter.message):
                 continue
-            elif letter.failures >= POISON_LIMIT:
-                self._bury(letter, f"{letter.failures} incarnations died of it, the last of {error}", traceback)
+            elif letter.spent:
+                died = f"{letter.failures} incarnations" if letter.failures > 1 else "an incarnation"
+                self._bury(letter, f"{died} died of it, the last of {error}", traceback)
             else:
                 self._letters.appendleft(letter)
         if self.closed:

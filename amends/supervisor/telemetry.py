@@ -11,15 +11,15 @@ from typing import Any, Final
 import structlog
 
 SAGA_STARTED: Final = "saga.started"  # saga, saga_id, key
-SAGA_STEP_DONE: Final = "saga.step_done"  # saga, saga_id, step
-SAGA_STEP_REFUSED: Final = "saga.step_refused"  # saga, saga_id, step, reason
-SAGA_STEP_RETRIED: Final = "saga.step_retried"  # saga, saga_id, step, attempt, reason
-SAGA_STEP_UNDONE: Final = "saga.step_undone"  # saga, saga_id, step
-SAGA_DECIDED: Final = "saga.decided"  # saga, saga_id, direction
-SAGA_COMPLETED: Final = "saga.completed"  # saga, saga_id
-SAGA_COMPENSATED: Final = "saga.compensated"  # saga, saga_id, step, reason
-SAGA_STUCK: Final = "saga.stuck"  # saga, saga_id, step, reason
-SAGA_INTERVENED: Final = "saga.intervened"  # saga, saga_id, step, action, by
+SAGA_STEP_DONE: Final = "saga.step_done"  # saga, saga_id, key, step
+SAGA_STEP_REFUSED: Final = "saga.step_refused"  # saga, saga_id, key, step, reason
+SAGA_STEP_RETRIED: Final = "saga.step_retried"  # saga, saga_id, key, step, attempt, reason
+SAGA_STEP_UNDONE: Final = "saga.step_undone"  # saga, saga_id, key, step
+SAGA_DECIDED: Final = "saga.decided"  # saga, saga_id, key, direction
+SAGA_COMPLETED: Final = "saga.completed"  # saga, saga_id, key
+SAGA_COMPENSATED: Final = "saga.compensated"  # saga, saga_id, key, step, reason
+SAGA_STUCK: Final = "saga.stuck"  # saga, saga_id, key, step, reason
+SAGA_INTERVENED: Final = "saga.intervened"  # saga, saga_id, key, step, action, by
 SAGA_QUARANTINED: Final = "saga.quarantined"  # saga_id, reason
 SAGA_RECOVERED: Final = "saga.recovered"  # instances
 ACTOR_FAILED: Final = "actor.failed"  # actor, incarnation, error, traceback

@@ -7,7 +7,7 @@ loses nothing of what it had taken, whoever reads there next.
 from collections.abc import Sequence
 
 from amends.supervisor.actor import Kill
-from amends.supervisor.mailbox import POISON_LIMIT, Letter, Mailbox
+from amends.supervisor.mailbox import Letter, Mailbox
 
 
 class Letters:
@@ -45,7 +45,7 @@ class Letters:
 
 def _comes_back(letter: Letter) -> bool:
     gone_for_good = isinstance(letter.message, Kill) or letter.reply_to is not None
-    return not gone_for_good and letter.failures < POISON_LIMIT
+    return not gone_for_good and not letter.spent
 
 
 def _in_order(mailbox: Mailbox, wanted: Sequence[Letter], found: Sequence[Letter], when: str) -> None:

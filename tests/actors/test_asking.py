@@ -1,5 +1,7 @@
 """Questions: what a service tells callers outside, and when."""
 
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,23 @@ import apsw
 import pytest
 from msgspec import Struct
 
-from amends import Completed, Done, HandlerError, PlanError, Results, Saga, Service, System, answers, handles, retriable
+from amends import (
+    Completed,
+    Done,
+    HandlerError,
+    PlanError,
+    Results,
+    Saga,
+    Service,
+    System,
+    SystemStopped,
+    answers,
+    handles,
+    retriable,
+)
+from amends.actors.asking import Question
 from amends.testing import SimulatedSystem
+from tests.actors.patience import until
 
 _TABLES = ("create table seats (name text primary key, taken integer not null default 0, version integer default 1)",)
 
@@ -31,12 +48,32 @@ class Meddling(Struct, frozen=True):
     """Query: one that tries to write."""
 
 
+class Lazy(Struct, frozen=True):
+    """Query: one that is answered bit by bit."""
+
+
+class Careless(Struct, frozen=True):
+    """Query: one that begins a transaction and leaves it."""
+
+
+class Endless(Struct, frozen=True):
+    """Query: one that hangs."""
+
+
 class Unheard(Struct, frozen=True):
     """Query: one that nobody answers."""
 
 
-class Hall(Service, name="hall", migrations=_TABLES):
-    """Seats."""
+class Hall(Service, name="hall", migrations=_TABLES, handler_timeout_s=0.2):
+    """Seats.
+
+    Args:
+        asked: the names of the queries that were answered.
+    """
+
+    def __init__(self, asked: list[str] | None = None) -> None:
+        super().__init__()
+        self.asked = [] if asked is None else asked
 
     @handles(Take)
     def take(self, command: Take) -> Done[None]:
@@ -45,7 +82,21 @@ class Hall(Service, name="hall", migrations=_TABLES):
 
     @answers(TakenSeats)
     def taken(self, query: TakenSeats) -> list[str]:
+        self.asked.append("TakenSeats")
         return [str(name) for (name,) in self.db.execute("select name from seats order by name")]
+
+    @answers(Lazy)
+    def lazily(self, query: Lazy) -> Any:
+        return self.db.execute("select name from seats")
+
+    @answers(Careless)
+    def carelessly(self, query: Careless) -> None:
+        self.db.execute("begin")
+
+    @answers(Endless)
+    def endlessly(self, query: Endless) -> None:
+        self.asked.append("Endless")
+        self.db.execute("with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n")
 
     @answers(Misspelt)
     def misspelt(self, query: Misspelt) -> None:
@@ -53,6 +104,7 @@ class Hall(Service, name="hall", migrations=_TABLES):
 
     @answers(Meddling)
     def meddle(self, query: Meddling) -> None:
+        self.asked.append("Meddling")
         self.db.execute("insert into seats (name) values ('standing')")
 
 
@@ -101,7 +153,7 @@ def test_a_question_can_change_nothing(open_system: System) -> None:
     ("service", "query", "problem"),
     [
         ("stage", TakenSeats(), r"unknown service 'stage'; wanted one of \['hall'\]"),
-        ("hall", Unheard(), r"'hall' does not answer Unheard; it answers \['Meddling', 'Misspelt', 'TakenSeats'\]"),
+        ("hall", Unheard(), r"'hall' does not answer Unheard; it answers \['Careless', 'Endless', 'Lazy', "),
     ],
 )
 def test_a_question_that_nobody_answers_is_refused_at_once(
@@ -144,3 +196,56 @@ def test_a_service_answers_a_query_in_one_way() -> None:
             @answers(TakenSeats)
             def two(self, query: TakenSeats) -> int:
                 return 2
+
+
+def test_an_answer_is_a_value(open_system: System) -> None:
+    """What would be read, or written, only later and in another thread is refused."""
+    with pytest.raises(HandlerError, match="wanted a value"):
+        open_system.ask("hall", Lazy())
+
+
+def test_a_transaction_of_the_methods_own_does_not_stay(open_system: System) -> None:
+    """The next turn begins as ever."""
+    open_system.ask("hall", Careless())
+    assert isinstance(open_system.run(Visit, Take("A1"), key="A1"), Completed)
+    assert open_system.status().retries == 0
+
+
+def test_a_question_whose_caller_has_gone_is_not_answered() -> None:
+    """Whoever waits behind it is served at once."""
+    asked: list[str] = []
+    with SimulatedSystem(sagas=[Visit], services=[Hall.spec(asked)]) as system:
+        gone: Future[Any] = Future()
+        gone.cancel()
+        system._running.mailboxes["hall"].tell(Question(Meddling(), gone))
+        assert system.ask("hall", TakenSeats()) == []
+        assert asked == ["TakenSeats"]
+
+
+def test_a_question_that_hangs_is_asked_once(tmp_path: Path) -> None:
+    """Its caller hears nothing, and the service goes on for all others after one restart."""
+    asked: list[str] = []
+    with System(tmp_path, sagas=[Visit], services=[Hall.spec(asked)]) as system:
+        with pytest.raises(TimeoutError):
+            system.ask("hall", Endless(), timeout_s=0.01)
+        assert isinstance(system.run(Visit, Take("A1"), key="A1", timeout_s=30.0), Completed)
+        assert asked == ["Endless"]
+        assert system.status().restarts == 1
+
+
+def test_who_asks_a_system_that_stops_is_told(tmp_path: Path) -> None:
+    """And does not wait for the end of its patience."""
+    told: list[str] = []
+    system = System(tmp_path, sagas=[Visit], services=[Hall]).open()
+
+    def ask() -> None:
+        with pytest.raises(SystemStopped) as caught:
+            system.ask("hall", Endless(), timeout_s=60.0)
+        told.append(str(caught.value))
+
+    caller = threading.Thread(target=ask)
+    caller.start()
+    until(lambda: system.status().mailboxes["hall"].waits > 0)
+    system.stop(timeout_s=0.1)
+    caller.join(30.0)
+    assert len(told) == 1

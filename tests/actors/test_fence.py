@@ -20,6 +20,7 @@ ROWS = {
     "refused": Row("refused", 1, "Take", "{}", "no"),
     "undone": Row("undone", 1, "Take", "{}", "7"),
     "tombstone": Row("undone", 1, None, None, None),
+    "late": Row("begun", 1, "Take", "{}", "late: 7"),
 }
 
 
@@ -47,18 +48,21 @@ TABLE = {
     ("do", "refused"): Verdict.REPEAT,
     ("do", "undone"): Verdict.IS_CANCELLED,
     ("do", "tombstone"): Verdict.IS_CANCELLED,
+    ("do", "late"): Verdict.IS_CANCELLED,
     ("undo", "nothing"): Verdict.BURY,
     ("undo", "begun"): Verdict.WAIT,
     ("undo", "done"): Verdict.UNDO,
     ("undo", "refused"): Verdict.BURY,
     ("undo", "undone"): Verdict.IS_UNDONE,
     ("undo", "tombstone"): Verdict.IS_UNDONE,
+    ("undo", "late"): Verdict.UNDO,
     ("resolve", "nothing"): Verdict.BURY,
     ("resolve", "begun"): Verdict.WAIT,
     ("resolve", "done"): Verdict.REPEAT,
     ("resolve", "refused"): Verdict.REPEAT,
     ("resolve", "undone"): Verdict.IS_NEVER,
     ("resolve", "tombstone"): Verdict.IS_NEVER,
+    ("resolve", "late"): Verdict.IS_NEVER,
 }
 
 

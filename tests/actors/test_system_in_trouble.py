@@ -206,7 +206,7 @@ def test_handler_that_hangs_in_sql(booking: OpenSystem, tmp_path: Path) -> None:
 
 
 def test_handler_that_always_hangs(booking: OpenSystem, tmp_path: Path) -> None:
-    """After a few incarnations its message is a dead letter; the trip is undone."""
+    """Each time its message is a dead letter, and the saga sends another one; in the end the trip is undone."""
     release = threading.Event()
     system = booking(Script(fare=lambda service, name: release.wait() and None))
     try:
@@ -216,6 +216,30 @@ def test_handler_that_always_hangs(booking: OpenSystem, tmp_path: Path) -> None:
     finally:
         release.set()
     assert effects(tmp_path)["fares"] == []
+
+
+def test_one_that_always_hangs_beside_others(booking: OpenSystem, tmp_path: Path) -> None:
+    """It hangs once for each time that its saga asks, and whoever came meanwhile is served before it hangs again."""
+    release = threading.Event()
+    served: list[str] = []
+
+    def hang(service: object, name: str) -> None:
+        served.append(name)
+        if name == "bad":
+            release.wait()
+
+    system = booking(Script(fare=hang))
+    try:
+        bad = system.start(HastyTrip, Trip("bad"))
+        until(lambda: "bad" in served)
+        others = [system.start(BookTrip, Trip(f"good {number}")) for number in range(5)]
+        assert all(isinstance(other.result(LONG_S), Completed) for other in others)
+        assert isinstance(bad.result(LONG_S), Compensated)
+    finally:
+        release.set()
+    until(lambda: system.status().stuck_turns == served.count("bad"))
+    assert 0 < served.count("bad") <= HastyTrip.plan.steps["fare"].retry.attempts
+    assert all(served.count(f"good {number}") == 1 for number in range(5))
 
 
 def test_undo_that_fails_for_a_while(booking: OpenSystem, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Where the time goes: of histories whose every time is known."""
 
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from amends.console import journal
@@ -243,6 +245,39 @@ def test_what_cannot_be_read_is_counted(tmp_path: Path) -> None:
     told = journal.timings(tmp_path)
     assert (told.unreadable, told.sagas[0].completed.count) == (1, 1)
     assert told.sagas[0].states == {"completed": 1, "quarantined": 1}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "body = x'c3ff7b'",
+        "body = cast(x'7bff' as text)",
+        "body = '{'",
+        "at = cast('x' as text)",
+        "schema = cast('x' as text)",
+    ],
+)
+def test_a_damaged_record_spoils_no_other_history(tmp_path: Path, damage: str) -> None:
+    """Whatever types its values have now."""
+    for saga_id in ("a", "b"):
+        write(tmp_path, saga_id, [started(saga_id), *COMPLETED])
+    with closing(apsw.Connection(str(tmp_path / "journal.db"))) as db:
+        db.execute(f"update records set {damage} where saga_id = 'a' and seq = 1")
+    told = journal.timings(tmp_path)
+    assert (told.unreadable, told.sagas[0].completed.count) == (1, 1)
+
+
+def test_a_person_who_asks_again_what_became_of_a_step_does_not_send_it_again(tmp_path: Path) -> None:
+    """Its attempts are those of doing it."""
+    asked: list[Step] = [(1.0, StepResolving("seat", "no answer")), (2.0, StepRetried("seat", 2, 3.0, "no answer"))]
+    again: list[Step] = [
+        (3.0, StepStuck("seat", 3, 4.0, "no answer")),
+        (4.0, Intervened("seat", "retry", "ann", "it is back")),
+    ]
+    write(tmp_path, "a", [started("a"), *asked, *again])
+    told = journal.progress(tmp_path, saga_id="a")
+    assert told is not None
+    assert [step.attempts for step in told.steps] == [1]
 
 
 def test_nothing_has_ended_yet(tmp_path: Path) -> None:

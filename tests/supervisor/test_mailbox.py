@@ -168,8 +168,11 @@ def test_an_actor_that_does_the_work_of_a_turn_at_its_end_says_which_message_it_
 
     class Collecting(Probe):
         def settle(self) -> None:
+            messages = [letter.message for letter in box._taken]
+            if "b" not in messages:
+                return
             runtime.advance(5.0)
-            box.take_up(self, 1)
+            box.take_up(self, messages.index("b"))
             since.append(box.busy_since_s)
             raise ValueError
 
@@ -181,7 +184,7 @@ def test_an_actor_that_does_the_work_of_a_turn_at_its_end_says_which_message_it_
         runtime.run_until_idle()
     assert since == [1005.0, 1010.0, 1015.0]
     assert [letter.message for letter in dead.messages] == ["b"]
-    assert len(box) == 2
+    assert [letter.message for letter in box.letters] == ["c"]
 
 
 def test_a_turn_that_was_given_up_takes_nothing_more_in_hand(runtime: ManualRuntime, mailbox: MakeMailbox) -> None:

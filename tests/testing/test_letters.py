@@ -3,7 +3,7 @@
 import pytest
 
 from amends.supervisor.actor import Kill
-from amends.supervisor.mailbox import POISON_LIMIT, Mailbox
+from amends.supervisor.mailbox import Mailbox
 from amends.testing.letters import Letters
 from tests.supervisor.manual import ManualRuntime
 
@@ -47,9 +47,9 @@ def test_a_failed_turn_keeps_nothing(mailbox: Mailbox) -> None:
     take(mailbox)
     with pytest.raises(AssertionError, match="lost in a turn"):
         Letters().after(mailbox, before, failed=True)
-    before[0].failures = POISON_LIMIT
+    before[0].spent = True
     Letters().after(mailbox, before, failed=True)
-    before[0].failures, before[0].message = 0, Kill()
+    before[0].spent, before[0].message = False, Kill()
     Letters().after(mailbox, before, failed=True)
 
 
