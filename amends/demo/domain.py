@@ -9,14 +9,17 @@ What can only be known by asking (is there stock, is the account good) is the se
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, get_args
 
 from msgspec import Meta, Struct
 
-OrderId = Annotated[str, Meta(pattern=r"^[\w.:/-]{1,64}\Z", description="unique in the shop")]
-ItemId = Annotated[str, Meta(pattern=r"^[\w.:/-][\w.:/ -]{0,63}\Z")]
-UserId = Annotated[str, Meta(pattern=r"^[\w.:@+-]{1,64}\Z")]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z", description="ISO 4217")]
+# What a description says is told to whoever writes something else; see `in_words`.
+OrderId = Annotated[str, Meta(pattern=r"^[\w.:/-]{1,64}\Z", description="1 to 64 letters, digits and _ . : / -")]
+ItemId = Annotated[
+    str, Meta(pattern=r"^[\w.:/-][\w.:/ -]{0,63}\Z", description="1 to 64 letters, digits, spaces and _ . : / -")
+]
+UserId = Annotated[str, Meta(pattern=r"^[\w.:@+-]{1,64}\Z", description="1 to 64 letters, digits and _ . : @ + -")]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z", description="three capital letters, as GBP")]
 Quantity = Annotated[int, Meta(ge=1, le=1_000_000)]
 # With at most LINES_MAX lines of the largest quantity and price, an amount still fits SQLite's 64 bits.
 PriceMinor = Annotated[int, Meta(ge=1, le=100_000_000)]
@@ -25,9 +28,15 @@ LINES_MAX = 10_000
 
 # A pattern and not a Literal: the error for a Literal quotes the value, and a value in the wrong
 # field may be anything, a card number too.
-Method = Annotated[str, Meta(pattern=r"^(account|card_token)\Z")]
+Method = Annotated[str, Meta(pattern=r"^(account|card_token)\Z", description="account or card_token")]
 # What looks like a card number, with or without separators, is no reference to one.
-Account = Annotated[str, Meta(pattern=r"^(?!(?:[-.: _]?\d){13,19}\Z)[\w.:@+-]{1,64}\Z")]
+Account = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!(?:[-.: _]?\d){13,19}\Z)[\w.:@+-]{1,64}\Z",
+        description="1 to 64 letters, digits and _ . : @ + - that are no card number",
+    ),
+]
 Line = Annotated[str, Meta(max_length=200)]
 
 CURRENCY = "GBP"
@@ -75,6 +84,11 @@ class Address(Struct, frozen=True, forbid_unknown_fields=True):
     city: Line = ""
     postcode: Annotated[str, Meta(max_length=20)] = ""
 
+    @property
+    def in_one_line(self) -> str:
+        """All but the country."""
+        return ", ".join(filter(None, (self.name, self.street, self.city, self.postcode)))
+
 
 class Order(Struct, frozen=True, forbid_unknown_fields=True):
     """What a customer asks for. An item may stand on several lines, at different prices even."""
@@ -100,6 +114,17 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True):
     def wanted(self) -> dict[str, int]:
         """Units by item, each item once."""
         return total_units((item.item_id, item.quantity) for item in self.items)
+
+
+_IN_WORDS = {
+    f"Expected `str` matching regex {meta.pattern!r}": f"wanted {meta.description}"
+    for _, meta in map(get_args, (OrderId, ItemId, UserId, Currency, Method, Account))
+}
+
+
+def in_words(problem: str) -> str:
+    """What msgspec found wrong with a value, without its patterns."""
+    return _IN_WORDS.get(problem, problem)
 
 
 def total_units(lines: Iterable[tuple[str, int]]) -> dict[str, int]:

@@ -235,12 +235,18 @@ class Blacklist(Struct, frozen=True):
 
 
 class PrepareShipment(Struct, frozen=True):
-    """Make out the label and find out what the way costs."""
+    """Make out the label and find out what the way costs.
+
+    Attributes:
+        country: decides the cost; empty if the customer named none, and then the address has to tell.
+        address: the rest of it, in one line.
+    """
 
     order_id: OrderId
     country: str
     units: int
     currency: str
+    address: str = ""
 
 
 class Prepared(Struct, frozen=True):

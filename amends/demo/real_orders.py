@@ -7,6 +7,7 @@ What the lines look like: the README beside the data; orders and catalogue are J
 
 import gzip
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -193,6 +194,7 @@ def lines_of(file: Path) -> Iterator[tuple[int, bytes]]:
             gzipped = plain.read(len(_GZIP)) == _GZIP
             plain.seek(0)
             source = cast("BinaryIO", gzip.GzipFile(fileobj=plain)) if gzipped else plain
-            yield from enumerate(source, start=1)
+            for number, line in enumerate(source, start=1):
+                yield number, line.removeprefix(BOM_UTF8) if number == 1 else line
     except (OSError, EOFError, zlib.error) as error:
         raise FileUnreadable(f"{file}: can't be read: {error}") from None

@@ -6,12 +6,14 @@ folder, with a network that loses messages if the plan says so, and killing acto
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from amends import Handle, Saga, Service, System
 from amends.actors.service import ServiceSpec
+from amends.demo import cards
 from amends.demo.faults import FaultPlan, Faults, fraction
 from amends.demo.messages import ReceiveStock
 from amends.demo.stocking import Stalled, StockUp
@@ -71,6 +73,11 @@ class Shop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @cached_property
+    def secret(self) -> bytes:
+        """The key under which cards have their tokens here."""
+        return cards.secret(self.folder)
 
     def open(self) -> None:
         """Start it; what an earlier process left open goes on by itself."""

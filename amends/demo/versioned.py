@@ -5,7 +5,7 @@ nothing is written and the change is made again on what is there now, a bounded 
 times. So services can share a database without holding it, and no update is ever lost.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TypeVar
 
@@ -46,6 +46,23 @@ def on_fresh_data(db: apsw.Connection, change: Callable[[], T], *, several: bool
         except Stale:
             continue
     return change()
+
+
+def write_rows(
+    db: apsw.Connection, sql: str, rows: Sequence[tuple[str | int | None, ...]], count: int | None = None
+) -> None:
+    """Write rows, each under the version it was read with; `Stale` if one of them has another by now.
+
+    Args:
+        rows: values for the statement, which asks for a version.
+        count: how many rows it is to write in all, if that is not one for each of `rows`.
+    """
+    written = 0
+    for row in rows:
+        db.execute(sql, row)
+        written += db.changes()
+    if written != (len(rows) if count is None else count):
+        raise Stale(f"a row is no longer of the version that was read: {sql}")
 
 
 class States:

@@ -62,10 +62,10 @@ def run(folder: Path, lines: Iterable[str], *options: str) -> Result:
 
 
 def an_order(
-    order_id: str = "o-1", *, units: int = 2, item: str = "A", account: str = "ann", country: str = "United Kingdom"
+    order_id: str = "o-1", *, units: int = 2, item: str = "A", account: str = "ann", address: str = "Leeds"
 ) -> StreamOrder:
     """An order as the saga gets it."""
-    return StreamOrder(order_id, 7, (Wanted(item, units),), PaymentInfo("account", account), country)
+    return StreamOrder(order_id, 7, (Wanted(item, units),), PaymentInfo("account", account), "", address)
 
 
 def services() -> list[ServiceSpec]:
@@ -106,7 +106,8 @@ def sell(folder: Path, name: str, counts: Iterable[str]) -> Iterator[str]:
     sold = 0
     with Stream(folder) as stream:
         for count in map(int, counts):
-            orders = [Request(f"{name}-{sold + n}", 7, (Wanted("A", 1),), {"account": name}, "") for n in range(count)]
+            wanted, payment = (Wanted("A", 1),), {"account": name}
+            orders = [Request(f"{name}-{sold + n}", 7, wanted, payment, "Leeds") for n in range(count)]
             outcomes = [handle.result(LONG_S) for handle in [stream.submit(order) for order in orders]]
             sold += count
             confirmed = sum(isinstance(outcome, Completed) for outcome in outcomes)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import count, pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -13,6 +14,7 @@ import amends
 from amends import Compensated, Completed, Outcome
 from amends.demo.__main__ import main
 from amends.demo.audit import audit
+from amends.demo.domain import Address
 from amends.demo.faults import FaultPlan, Faults
 from amends.demo.load import Tally, place_all
 from amends.demo.stocking import StockUp, stock_up
@@ -91,6 +93,17 @@ def test_T1_a_refusal_undoes_everything_and_cancels_the_order(
     assert {"orders"} <= set(found) <= begun
     assert found == {table: UNDONE[table] for table in found}
     assert off(tmp_path) == []
+
+
+def test_T1_the_parcel_goes_to_the_address_and_is_charged_for_it(tmp_path: Path) -> None:
+    """All of it is what shipping keeps; the country decides the cost."""
+    address = Address("France", name="Ann", street="5 Rue de Rivoli", postcode="75001")
+    with Coordinator(tmp_path) as coordinator:
+        stock_up(coordinator.system, STOCK)
+        order = msgspec.structs.replace(an_order(), shipping_address=address)
+        assert isinstance(coordinator.place(order, LONG_S), Completed)
+    kept = rows_of(tmp_path / "shipping.db", "select country, address, cost_minor from shipments")
+    assert kept == [("France", "Ann, 5 Rue de Rivoli, 75001", 1035)]
 
 
 def test_T1_what_was_done_is_undone_in_reverse(tmp_path: Path) -> None:

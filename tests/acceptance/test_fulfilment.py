@@ -76,6 +76,12 @@ def logged(caplog: pytest.LogCaptureFixture, *events: str) -> list[tuple[str, st
     return [(line["event"], line["step"]) for line in told if line["event"] in events]
 
 
+def about_sagas(caplog: pytest.LogCaptureFixture) -> list[dict[str, str]]:
+    """All that was logged of sagas."""
+    told = [json.loads(record.message) for record in caplog.records if record.name == "amends"]
+    return [line for line in told if line["event"].startswith("saga.")]
+
+
 # F1.
 
 
@@ -282,6 +288,32 @@ def test_F3_its_undo_puts_back_what_was_taken(shop: Fulfilment) -> None:
     assert shop.inventory == {"apple": 8, "pear": 5}
 
 
+@pytest.mark.parametrize("items", [ITEMS[:1], [{"item_id": "apple", "quantity": 1}, ITEMS[1]], [*ITEMS, ITEMS[1]]])
+def test_F3_what_was_reserved_is_not_taken_for_other_items(
+    items: Any, shop: Fulfilment, tmp_path: Path, rows: Callable[[str, str], list[Any]]
+) -> None:
+    """Neither by hand nor in an order: both are False, pay nothing, and leave what was reserved as it was."""
+    shop.reserve_inventory("o1", ITEMS)
+    assert shop.reserve_inventory("o1", items) is False
+    assert place(shop, items=items) is False
+    assert rows("inventory", "select item_id, quantity, state from reservations order by 1") == [
+        ("apple", 2, "taken"),
+        ("pear", 1, "taken"),
+    ]
+    assert shop.inventory == {"apple": 8, "pear": 4}
+    assert shop.payment_records == {}
+    shop.close()
+    assert [finding for finding in audit(tmp_path) if finding.rows] == []
+
+
+def test_F3_an_order_that_was_placed_reserves_nothing_more(shop: Fulfilment) -> None:
+    """What it has it is told again; what it has not, it does not get."""
+    place(shop)
+    assert shop.reserve_inventory("o1", ITEMS) is True
+    assert shop.reserve_inventory("o1", [{"item_id": "apple", "quantity": 4000}]) is False
+    assert shop.inventory == {"apple": 8, "pear": 4}
+
+
 # F4.
 
 
@@ -337,6 +369,21 @@ def test_F4_any_payment_info_will_do_and_no_card_is_written_down(
         assert not any(digits in content for digits in (b"4111 1111", b"4111111111111111", b"1234-5678-9012"))
 
 
+def test_F4_what_was_paid_is_not_taken_for_another_amount(
+    shop: Fulfilment, tmp_path: Path, rows: Callable[[str, str], list[Any]]
+) -> None:
+    """By hand it is False; an order puts back what it had reserved, and leaves the payment as it was."""
+    assert shop.process_payment("o1", "ann", PAYMENT, 5) is True
+    assert shop.process_payment("o1", "ann", PAYMENT, 500) is False
+    assert place(shop) is False
+    assert shop.inventory == {"apple": 10, "pear": 5}
+    assert shop.payment_records == {"o1": "processed"}
+    assert rows("payment", "select amount_minor, state from payments") == [(500, "charged")]
+    assert shop.process_payment("o1", "ann", PAYMENT, 5) is True
+    shop.close()
+    assert [finding for finding in audit(tmp_path) if finding.rows] == []
+
+
 # F5.
 
 
@@ -356,6 +403,20 @@ def test_F5_a_shipment_can_be_cancelled(shop: Fulfilment, rows: Callable[[str, s
         shop.schedule_shipping(order_id, ADDRESS)
     assert shop.cancel_shipping("o1") is None  # type: ignore[func-returns-value]
     assert rows("shipping", "select order_id, state from shipments") == [("o1", "cancelled"), ("o2", "scheduled")]
+
+
+def test_F5_what_was_scheduled_is_not_taken_for_another_address(
+    shop: Fulfilment, rows: Callable[[str, str], list[Any]]
+) -> None:
+    """By hand it is False; an order gives back what it had taken, and leaves the parcel as it was."""
+    york = {"city": "York"}
+    assert shop.schedule_shipping("o1", york) is True
+    assert shop.schedule_shipping("o1", ADDRESS) is False
+    assert place(shop) is False
+    assert shop.inventory == {"apple": 10, "pear": 5}
+    assert shop.payment_records == {"o1": None}
+    assert rows("shipping", "select address, state from shipments") == [('{"city":"York"}', "scheduled")]
+    assert shop.schedule_shipping("o1", york) is True
 
 
 # F6. What takes time is in test_fulfilment_simulated.
@@ -460,6 +521,17 @@ def test_F7_what_was_done_by_hand_twice_was_done_once(shop: Fulfilment, state: C
     assert state()[:2] == once[:2]
 
 
+def test_F7_an_order_answers_for_what_was_done_for_it_by_hand(shop: Fulfilment) -> None:
+    """What it finds done it does not do again; if it fails later on, that is undone with the rest."""
+    for order_id in ("good", "bad"):
+        shop.reserve_inventory(order_id, ITEMS)
+        shop.process_payment(order_id, "ann", PAYMENT, 3)
+    shop.shipping_error_order_ids.add("bad")
+    assert [place(shop, order_id) for order_id in ("good", "bad")] == [True, False]
+    assert shop.inventory == {"apple": 8, "pear": 4}
+    assert shop.payment_records == {"good": "processed", "bad": None}
+
+
 # F8. The customer's own script is in test_fulfilment_script.
 
 
@@ -503,6 +575,7 @@ BAD_WRITES: list[tuple[str, Any, Any, type[Exception]]] = [
     ("item_prices", "apple", "1.25", TypeError),
     ("item_prices", None, 1, TypeError),
     ("payment_records", "o1", 1, TypeError),
+    ("payment_records", "o1", "foo", ValueError),
     ("payment_records", 1, None, TypeError),
 ]
 
@@ -516,6 +589,33 @@ def test_F8_a_bad_write_is_named_and_changes_nothing(
     with pytest.raises(error, match=f"^{view}"):
         getattr(shop, view).update({"fine": None if view == "payment_records" else 1, key: value})
     assert getattr(shop, view) == before
+
+
+def test_F8_a_record_that_can_not_be_names_those_that_can(shop: Fulfilment) -> None:
+    """And does not repeat the one it found."""
+    with pytest.raises(ValueError, match=r"^payment_records\['o1'\]: wanted 'processed' or None$"):
+        shop.payment_records["o1"] = "4111 1111 1111 1111"
+
+
+WHOLE: dict[str, Any] = {
+    "inventory": {"plum": 3, "apple": 1},
+    "item_prices": {"plum": 0.5},
+    "payment_records": {"o1": None},
+    "blacklist_order_ids": {"o1", "o2"},
+    "shipping_error_order_ids": {"o3"},
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_F8_what_is_assigned_becomes_the_content(name: str, shop: Fulfilment) -> None:
+    """The view stays, of whoever holds it; assigning a view to itself, as `|=` does, changes nothing."""
+    view = getattr(shop, name)
+    for content in (WHOLE[name], type(WHOLE[name])(), WHOLE[name]):
+        setattr(shop, name, content)
+        assert getattr(shop, name) is view
+        assert view == content
+    setattr(shop, name, view)
+    assert view == WHOLE[name]
 
 
 def test_F8_all_of_it_outlives_the_process(tmp_path: Path) -> None:
@@ -555,16 +655,33 @@ def test_F9_each_step_and_each_compensation_is_logged(shop: Fulfilment, caplog: 
         ("saga.step_undone", "reserve"),
     ]
     assert "shipping_error" in caplog.text
+    assert {line["key"] for line in about_sagas(caplog) if line["saga"] == "fulfilment"} == {"o1"}
 
 
-def test_F9_what_is_done_by_hand_is_logged_too(shop: Fulfilment, caplog: pytest.LogCaptureFixture) -> None:
-    """Each with the name of what it was."""
+BY_HAND: dict[str, Callable[[Fulfilment], object]] = {
+    "fulfilment-reserve": lambda shop: shop.reserve_inventory("o1", ITEMS),
+    "fulfilment-return": lambda shop: shop.compensate_inventory_reservation("o1", ITEMS),
+    "fulfilment-pay": lambda shop: shop.process_payment("o1", "ann", PAYMENT, 3),
+    "fulfilment-refund": lambda shop: shop.refund_payment("o1", "ann", 3),
+    "fulfilment-schedule": lambda shop: shop.schedule_shipping("o1", ADDRESS),
+    "fulfilment-cancel": lambda shop: shop.cancel_shipping("o1"),
+    "fulfilment-resend": lambda shop: shop.resend_confirmation_notification("o1", "ann"),
+    "fulfilment-confirm": lambda shop: shop.send_confirmation_notification("o1", "ann"),
+}
+
+
+@pytest.mark.parametrize("saga", BY_HAND)
+def test_F9_what_is_done_by_hand_is_logged_with_its_order(
+    saga: str, shop: Fulfilment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each call for itself, with the name of what it was and, in every line, the order's."""
     with caplog.at_level(logging.INFO, "amends"):
-        shop.reserve_inventory("o1", ITEMS)
-        shop.compensate_inventory_reservation("o1", ITEMS)
-    told = [json.loads(record.message) for record in caplog.records]
-    done = [line["saga"] for line in told if line["event"] == "saga.step_done"]
-    assert done == ["fulfilment-reserve", "fulfilment-return"]
+        for _ in range(2):
+            BY_HAND[saga](shop)
+    told = about_sagas(caplog)
+    assert [line["saga"] for line in told if line["event"] == "saga.step_done"] == [saga] * 2
+    assert len({line["key"] for line in told}) == 2
+    assert all(line["key"].startswith("o1/") for line in told)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,26 @@ def test_F8_a_folder_that_is_named_keeps_it_all(tmp_path: Path) -> None:
     assert run("-c", second, data=tmp_path / "data") == "{'a': 3} {'a': 1.5}\n"
 
 
+def test_F8_the_modules_globals_can_be_assigned() -> None:
+    """Each becomes the shop's, which a later `import *` sees too."""
+    script = """
+import amends.demo.systems.fulfilment as shop
+from amends.demo.systems.fulfilment import *
+shop.inventory = {"a": 10, "b": 1}
+shop.inventory = {"a": 5}
+shop.item_prices = {"a": 1.5}
+shop.blacklist_order_ids = {"bad"}
+shop.blacklist_order_ids |= {"worse"}
+items = [{"item_id": "a", "quantity": 2}]
+print([place_order(order_id, items, "ann", {}, {}) for order_id in ("good", "bad", "worse")])
+print(inventory, shop.inventory is inventory, shop.payment_records["good"])
+shop.DATA = "any other name is an ordinary one"
+print(shop.DATA)
+"""
+    said = "[True, False, False]\n{'a': 3} True processed\nany other name is an ordinary one\n"
+    assert run("-c", script) == said
+
+
 def test_F8_the_names_of_the_module_are_the_customers() -> None:
     """And no others come with `import *`."""
     functions = """

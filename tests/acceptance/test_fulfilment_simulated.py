@@ -39,7 +39,9 @@ def system() -> Iterator[SimulatedSystem]:
 
 def functions(system: SimulatedSystem) -> Functions:
     """The customer's names, on a simulated system."""
-    return Functions(lambda: cast("Any", SimpleNamespace(system=system, secret=bytes(32))))
+    return Functions(
+        lambda: cast("Any", SimpleNamespace(system=system, secret=bytes(32), new_id=system.world.clock.new_id))
+    )
 
 
 def stock_up(system: SimulatedSystem) -> None:

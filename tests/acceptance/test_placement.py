@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import apsw
+import msgspec
 import pytest
 
 from amends.demo import faults, shop
@@ -27,7 +29,7 @@ from amends.demo.messages import (
     NotifyCustomer,
 )
 from amends.demo.stocking import Delivery, StockUp, stock_up
-from amends.demo.systems.placement import Placement, from_order
+from amends.demo.systems.placement import NO_CATALOGUE, NO_TURN, Placement, Request, from_order
 from amends.testing import facts
 from tests.acceptance.placing import (
     CARD,
@@ -365,16 +367,29 @@ def test_P4_an_undo_that_hangs_keeps_nobody_from_hearing_why_the_order_failed(tm
         come_to_rest(placement)
 
 
+def test_P4_the_five_seconds_begin_when_an_order_is_handed_in(tmp_path: Path) -> None:
+    """One that waits longer than that for its turn is turned away, and nothing of it was begun."""
+    now_s = [0.0]
+    free = threading.Event()
+    with Placement(tmp_path) as placement, patch.object(placement, "now_s", lambda: now_s[0]):
+        stock_up(placement.system, GOODS)
+        placement._callers = ThreadPoolExecutor(1)
+        placement._callers.submit(free.wait, 30.0)
+        handed_in = placement.submit(msgspec.convert(a_request(), Request))
+        now_s[0] += 5.0
+        free.set()
+        assert handed_in.result(30.0) == {**LATE, "reason": NO_TURN}
+        assert placement.answer("o1")["error"] == "Invalid request"
+
+
 def test_P4_a_catalogue_that_does_not_answer_fails_the_order_before_it_begins(tmp_path: Path) -> None:
-    """Prices are asked for at the door; patience counts from there."""
+    """Prices are asked for at the door, for no longer than patience lasts; nothing is begun without them."""
     with simulated(tmp_path) as placement:
-        placement.system.service("inventory").hangs(AwaitStock, times=FOR_EVER)
-        for number in range(3):
-            start(placement, ("apple", 1), order_id=f"before{number}")
-        placement.system.advance(0.5)
-        answer = _in_time(placement, a_request())
-        assert (answer["status"], answer["error"]) == ("failure", "Order timed out")
+        with patch.object(placement.system, "ask", side_effect=TimeoutError) as ask:
+            assert _in_time(placement, a_request()) == {**LATE, "reason": NO_CATALOGUE}
+        assert 0.0 < ask.call_args.kwargs["timeout_s"] <= 5.0
         come_to_rest(placement)
+        assert placement.answer("o1")["error"] == "Invalid request"
 
 
 def test_P4_a_journal_that_does_not_answer_is_no_reason_to_wait(tmp_path: Path) -> None:
@@ -383,11 +398,12 @@ def test_P4_a_journal_that_does_not_answer_is_no_reason_to_wait(tmp_path: Path) 
         request, began_s = a_request(), placement.now_s()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(placement.system), "_ask_cancel", lambda *_: placement.system._running.new_future())
-            placement.system.service("payment").hangs(AuthorizePayment, times=FOR_EVER)
+            placement.system.service("payment").unavailable(AuthorizePayment)
+            placement.system.service("orders").unavailable(CreateOrder, undo=True)
             assert placement.place(request) == {"status": "pending", "order_id": "o1"}
         assert placement.now_s() - began_s <= 5.0
         come_to_rest(placement)
-        assert placement.answer("o1") == LATE
+        assert placement.answer("o1") == {"status": "failure", "error": "Payment failed", "reason": "unavailable"}
 
 
 def test_P4_an_order_that_waits_for_goods_too_long_is_rolled_back(tmp_path: Path) -> None:
@@ -505,8 +521,12 @@ def test_P5_many_at_once_with_crashes_and_a_bad_network(tmp_path: Path) -> None:
         answers = {r["order_id"]: (a.result(), b.result()) for r, (a, b) in zip(requests, twice, strict=True)}
         placement.finish(60.0)
         last = {order_id: placement.answer(order_id)["status"] for order_id in answers}
-    # On a machine that is slow enough somebody may be told "pending", but nobody anything that does not hold.
-    told = {order_id: {answer["status"] for answer in both} for order_id, both in answers.items()}
+    # On a machine that is slow enough somebody may be told "pending", or turned away at the door, before there was an
+    # order; but nobody anything of an order that does not hold.
+    told = {
+        order_id: {answer["status"] for answer in both if answer.get("reason") != NO_CATALOGUE}
+        for order_id, both in answers.items()
+    }
     assert {o: statuses for o, statuses in told.items() if not statuses <= {last[o], "pending"}} == {}
     db = apsw.Connection(str(tmp_path / "orders.db"))
     confirmed = {order_id for (order_id,) in db.execute("select order_id from orders where state = 'confirmed'")}

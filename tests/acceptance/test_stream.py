@@ -38,7 +38,7 @@ from tests.acceptance.streaming import (
 )
 
 CUSTOMERS_LINE = "Order 123, User 456, Items: [{A, 2}, {B, 1}], Payment: CreditCard, Address: 1 High Street, Leeds"
-AS_JSON = {
+AS_JSON: dict[str, object] = {
     "order_id": "123",
     "user_id": 456,
     "items": [{"item_id": "A", "quantity": 2}, {"item_id": "B", "quantity": 1}],
@@ -67,6 +67,27 @@ def test_S1_every_order_gets_one_line(tmp_path: Path) -> None:
     """Confirmed or failed."""
     told = run(tmp_path, [line(1), line(2, [("B", 4)]), line(3, [("B", 3)]), line(4, [("C", 1)])])
     assert told.stdout.splitlines() == ["Order 1 confirmed", "Order 2 failed", "Order 3 confirmed", "Order 4 failed"]
+
+
+TURNED_AWAY: dict[str, dict[str, object]] = {
+    "a card whose check digit is wrong": {"payment_info": {"card_number": "4111 1111 1111 1112"}},
+    "other content under the same number": {"order_id": "1"},
+    "a country that is no text": {"shipping_address": {"country": 44}},
+}
+
+
+@pytest.mark.parametrize("why", TURNED_AWAY)
+@pytest.mark.parametrize("option", [(), ("--as-they-finish",)], ids=["in order", "as they finish"])
+def test_S1_an_order_that_is_turned_away_gets_its_line_too(tmp_path: Path, why: str, option: tuple[str, ...]) -> None:
+    """At its place, and beside it on stderr the reason with the number of the line."""
+    order = AS_JSON | TURNED_AWAY[why]
+    told = run(tmp_path, [line(1), json.dumps(order), line(3)], *option)
+    wanted = ["Order 1 confirmed", f"Order {order['order_id']} failed", "Order 3 confirmed"]
+    assert (sorted(told.stdout.splitlines()) if option else told.stdout.splitlines()) == (
+        sorted(wanted) if option else wanted
+    )
+    assert "line 2: " in told.stderr
+    assert told.exit_code == 1
 
 
 # S2: both forms.
@@ -122,7 +143,7 @@ def test_S2_a_bad_line_is_told_of_and_the_stream_goes_on(tmp_path: Path) -> None
     """On stderr, with the number of the line; card data in it is not repeated."""
     card = json.dumps(AS_JSON | {"payment_info": {"card_number": "4111 1111 1111 1112", "cvv": "987"}})
     told = run(tmp_path, [line(1), "rubbish", line(2, [("A", 0)]), card, line(3)])
-    assert told.stdout.splitlines() == ["Order 1 confirmed", "Order 3 confirmed"]
+    assert told.stdout.splitlines() == ["Order 1 confirmed", "Order 123 failed", "Order 3 confirmed"]
     problems = [text for text in told.stderr.splitlines() if re.match(r"line \d+:", text)]
     assert [text.partition(":")[0] for text in problems] == ["line 2", "line 3", "line 4"]
     assert "items[0].quantity" in problems[1]
@@ -132,7 +153,72 @@ def test_S2_a_bad_line_is_told_of_and_the_stream_goes_on(tmp_path: Path) -> None
     assert told.exit_code == 1, "who runs it in a script must be able to see that a line was not taken"
 
 
+def test_S2_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As some editors write it: that is not part of the first line."""
+    told = run(tmp_path, ["\ufeff" + line(1), line(2), "\ufeff" + line(3)])
+    assert told.stdout.splitlines() == ["Order 1 confirmed", "Order 2 confirmed"]
+
+
 # S3: what happens, and what is undone.
+
+PARIS = "5 Rue de Rivoli, Paris"
+ADDRESSES: dict[str, tuple[object, tuple[object, ...]]] = {
+    "one line that ends with a country": (f"{PARIS}, France", ("France", f"{PARIS}, France", 1035)),
+    "one line without a country": ("1 High Street, Leeds", ("United Kingdom", "1 High Street, Leeds", 415)),
+    "fields, the country among them": (
+        {"country": "France", "postcode": 75001, "city": "Paris", "floor": "2", "street": "5 Rue de Rivoli"},
+        ("France", f"{PARIS}, 75001, 2", 1035),
+    ),
+    "fields without a country": (
+        {"street": "5 Rue de Rivoli", "city": "Paris, France", "country": None},
+        ("France", f"{PARIS}, France", 1035),
+    ),
+    "a country alone": ({"country": "EIRE"}, ("EIRE", None, 625)),
+}
+
+
+@pytest.mark.parametrize("form", ADDRESSES)
+def test_S3_the_parcel_goes_to_the_address_and_is_charged_for_it(tmp_path: Path, form: str) -> None:
+    """However it is written; what shipping was told is what it keeps."""
+    told, kept = ADDRESSES[form]
+    assert run(tmp_path, [json.dumps(AS_JSON | {"shipping_address": told})]).exit_code == 0
+    assert _rows(tmp_path, "shipping", "select country, address, cost_minor from shipments") == [kept]
+
+
+def test_S3_the_address_of_the_text_form_counts(tmp_path: Path) -> None:
+    """Its last part may be a country."""
+    run(tmp_path, [CUSTOMERS_LINE.replace("1 High Street, Leeds", f"{PARIS}, France")])
+    kept = _rows(tmp_path, "shipping", "select country, address, cost_minor, state from shipments")
+    assert kept == [("France", f"{PARIS}, France", 1035, "dispatched")]
+
+
+@pytest.mark.parametrize("address", ["", " ", {}, {"country": ""}, {"street": None}])
+def test_S3_without_an_address_there_is_no_order(tmp_path: Path, address: object) -> None:
+    """Shipping refuses it."""
+    told = run(tmp_path, [json.dumps(AS_JSON | {"shipping_address": address})])
+    assert told.stdout == "Order 123 failed\n"
+    assert "bad_address 1" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "where"),
+    [
+        ({"country": 44}, "shipping_address.country: wanted text, found int"),
+        ({"street": ["5"]}, "shipping_address.street: wanted text, found list"),
+        ({"4111111111111111": {}}, "shipping_address: wanted text, found dict"),
+    ],
+)
+def test_S2_a_field_of_the_address_that_is_no_text_is_named(tmp_path: Path, address: object, where: str) -> None:
+    """Before anything is touched."""
+    told = run(tmp_path, [json.dumps(AS_JSON | {"shipping_address": address})])
+    assert where in told.stderr
+    assert _rows(tmp_path, "inventory", "select * from reservations") == []
+
+
+def _rows(folder: Path, service: str, sql: str) -> list[tuple[object, ...]]:
+    """What a service of the run says."""
+    with closing(apsw.Connection(str(folder / "data" / f"{service}.db"))) as db:
+        return [tuple(row) for row in db.execute(sql)]
 
 
 def test_S3_everything_about_a_confirmed_order_is_final() -> None:
@@ -148,7 +234,7 @@ def test_S3_everything_about_a_confirmed_order_is_final() -> None:
 REFUSED = {
     "reserve": (an_order("o-1", units=11), "short_stock: A"),
     "authorize": (an_order("o-1", account="poor"), "insufficient_funds"),
-    "prepare": (an_order("o-1", country=UNSPECIFIED), "bad_address"),
+    "prepare": (an_order("o-1", address=UNSPECIFIED), "bad_address"),
 }
 
 
@@ -192,7 +278,7 @@ def test_S3_the_saga_stands_everything_that_may_go_wrong() -> None:
 def test_S4_the_same_order_again_is_the_same_order(tmp_path: Path) -> None:
     """It gets the same line again, and nothing happens twice; with other items it is refused."""
     told = run(tmp_path, [line(1), line(1), line(2, [("B", 4)]), line(2, [("B", 4)]), line(1, [("A", 5)])])
-    assert told.stdout.splitlines() == ["Order 1 confirmed"] * 2 + ["Order 2 failed"] * 2
+    assert told.stdout.splitlines() == ["Order 1 confirmed"] * 2 + ["Order 2 failed"] * 2 + ["Order 1 failed"]
     assert "line 5" in told.stderr
     assert not [finding for finding in audit(tmp_path / "data") if finding.rows]
 
@@ -260,6 +346,13 @@ def test_S5_two_processes_sell_from_the_same_shelves(tmp_path: Path) -> None:
     assert sold == [(units, units)]
     assert confirmed + sum(last["confirmed"] for last in told) == units
     assert all(last["conflicts"] >= rounds - 1 for last in told), told
+
+
+def test_S5_one_process_alone_meets_nobody(tmp_path: Path) -> None:
+    """What it remembers of a turn that was taken back is no conflict."""
+    told = run(tmp_path, [line(number, [("A", 1), ("B", 1)]) for number in range(40)], "--raises-share", "0.2")
+    assert len(told.stdout.splitlines()) == 40
+    assert _number(told.stderr, "conflicts") == "0"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from amends import InputError
+from amends import AmendsError, InputError, KeyConflict, Overloaded, SystemStopped
 from amends.demo.__main__ import main
 from amends.demo.domain import Order
 from amends.demo.real_orders import FileUnreadable
@@ -79,6 +79,15 @@ def test_a_line_that_can_not_be_read_is_told_of_and_the_next_ones_go_on(data: st
     assert answers(result) == ["o-1 confirmed", "o-5 confirmed"]
     assert "line 3: " in result.stderr
     assert "line 4: order: $.items[0].quantity: Expected `int` >= 1" in result.stderr
+
+
+def test_what_a_text_may_be_is_said_in_words(data: str) -> None:
+    """And not as a pattern."""
+    payment = {"method": "account", "account": "a b"}
+    result = run("--data", data, lines="\n".join([a_line("o 1"), a_line("o-2", payment_info=payment)]))
+    assert "line 1: order: $.order_id: wanted 1 to 64 letters, digits and _ . : / -" in result.stderr
+    assert "line 2: order: $.payment_info.account: wanted 1 to 64 letters, digits and" in result.stderr
+    assert "regex" not in result.stderr
 
 
 def test_what_stands_in_a_payment_is_not_repeated(data: str) -> None:
@@ -163,19 +172,23 @@ def test_real_orders_come_with_the_catalogue_and_its_prices(tmp_path: Path, data
 def test_a_real_order_that_does_not_fit_a_system_is_told_of(
     tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its number, and the others go on."""
+    """Among the refused lines, by field and with the first as an example; that is no error of the command's."""
 
     def only_some(order: Order) -> Order:
-        if order.order_id == "3":
-            raise InputError("order", "$.order_id", "wanted another one")
+        if order.order_id != "1":
+            raise InputError("order", f"$.items[{order.order_id}].item_id", "wanted another one")
         return order
 
     fussy = dataclasses.replace(coordinator.RUNNABLE, from_order=only_some)
     monkeypatch.setattr(coordinator, "RUNNABLE", fussy)
     result = run(*real_files(tmp_path), "--data", data)
-    assert result.exit_code == 1
-    assert answers(result) == ["1 confirmed", "4 confirmed"]
-    assert "order 3: order: $.order_id: wanted another one" in result.stderr
+    assert result.exit_code == 0
+    assert answers(result) == ["1 confirmed"]
+    assert "4 lines: 1 orders, 3 refused" in result.stderr
+    (row,) = [text for text in result.stderr.splitlines() if "$.items[].item_id" in text]
+    assert "not taken by this system" in row
+    assert " 2 " in row
+    assert "order 3: order: $.items[3].item_id" in row
 
 
 def test_faults_are_those_that_are_asked_for(data: str) -> None:
@@ -271,6 +284,28 @@ def answering(system: Any, tell: Callable[[str], None], complaints: list[str], *
     return Answering(system, kind, tell, complaints.append, **{"in_flight": 9, "as_they_finish": False} | options)
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (InputError("order", "$", "wanted a good one"), ["a failed"]),
+        (KeyConflict("saga", "a", "01a"), ["a failed"]),
+        (Overloaded(1, 1), ["a failed"]),
+        (SystemStopped("it stops"), []),
+    ],
+)
+def test_only_who_was_surely_turned_away_is_told_so(error: AmendsError, line: list[str]) -> None:
+    """An order of which nobody knows yet how it ends may still end well."""
+    slow, lines = Slow(), list[str]()
+    work = answering(slow, lines.append, [])
+    work._kind = dataclasses.replace(work._kind, turned_away=lambda value: f"{value} failed")
+    thread = threading.Thread(target=work.answer, args=([Input("line 1", "a")],))
+    thread.start()
+    assert slow.taken.acquire(timeout=10)
+    slow.under_way["a"].set_exception(error)
+    thread.join(10)
+    assert lines == line
+
+
 @pytest.mark.parametrize(("as_they_finish", "order"), [(False, "ab"), (True, "ba")])
 def test_answers_come_in_the_order_of_the_input_or_as_orders_end(as_they_finish: bool, order: str) -> None:
     """Whoever ends first waits, unless it is wanted otherwise."""
@@ -348,7 +383,7 @@ def test_lines_are_numbered_as_they_stand_in_the_file() -> None:
     def read(line: str) -> int:
         return int(line)
 
-    found = list(read_inputs(io.BytesIO(b"1\r\n\n\xff\nx\n5"), read, complaints.append))
+    found = list(read_inputs(io.BytesIO(b"\xef\xbb\xbf1\r\n\n\xff\nx\n5"), read, complaints.append))
     assert found == [Input("line 1", 1), Input("line 5", 5)]
     assert complaints[0] == "line 3: wanted UTF-8"
     assert complaints[1].startswith("line 4: ")

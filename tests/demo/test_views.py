@@ -1,12 +1,14 @@
 """Views: to whoever holds one, a dict or a set."""
 
+import copy
 import operator
+import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from amends.demo.systems.views import DictView, SetView
+from amends.demo.systems.views import DictView, HoldsViews, SetView
 
 START = {"b": 1, "a": 2}
 
@@ -66,6 +68,11 @@ def answer_of(do: Callable[[Any], Any], given: Any) -> Any:
         return type(error), error.args
 
 
+def unpickled(value: Any) -> Any:
+    """What another process gets of it."""
+    return pickle.loads(pickle.dumps(value))
+
+
 def ior(one: Any, other: Any) -> Any:
     """As `|=`."""
     one |= other
@@ -103,6 +110,7 @@ DICT_DOES: dict[str, Callable[[Any], Any]] = {
     "equal": lambda d: (d == {"a": 2, "b": 1}, dict(START) == d, d != {}, d == 5),
     "repr": lambda d: (repr(d), f"{d}"),
     "copy": lambda d: (d.copy(), type(d.copy()), dict(d), {**d}),
+    "copied": lambda d: [(made, type(made)) for made in (copy.copy(d), copy.deepcopy(d), unpickled(d))],
     "or": lambda d: (d | {"c": 3}, {"c": 3, "a": 9} | d),
     "set": lambda d: operator.setitem(d, "c", 3),
     "set again": lambda d: operator.setitem(d, "b", 3),
@@ -144,6 +152,7 @@ def test_a_view_answers_as_a_dict_does(name: str, view: DictView[int]) -> None:
         (lambda d: d.update({"c": 3, "a": 0}), ({"c": 3, "a": 0}, ())),
         (lambda d: ior(d, {"c": 3, "d": 4}), ({"c": 3, "d": 4}, ())),
         (lambda d: d.clear(), ({}, ("b", "a"))),
+        (lambda d: d.replace({"c": 3, "a": 0}), ({"c": 3, "a": 0}, ("b",))),
     ],
 )
 def test_what_is_given_at_once_is_told_in_one_message(
@@ -173,6 +182,11 @@ SET_DOES: dict[str, Callable[[Any], Any]] = {
     "joined": lambda s: (s | {"q"}, s & {"x"}, s - {"x"}, s ^ {"x", "q"}, {"q"} | s),
     "kind of what is joined": lambda s: type(s | {"q"}),
     "copy": lambda s: (s.copy(), type(s.copy())),
+    "copied": lambda s: [(made, type(made)) for made in (copy.copy(s), copy.deepcopy(s), unpickled(s))],
+    "joined by name": lambda s: (s.union(["q"], {"r"}), s.union(), s.intersection(["x", "q"], "xyz")),
+    "parted by name": lambda s: (s.difference(["x"], {"q"}), s.symmetric_difference(["x", "q"]), type(s.difference())),
+    "compared by name": lambda s: (s.issubset(["x", "y", "z"]), s.issuperset("xy"), s.isdisjoint(["q", 5])),
+    "compared by name, not so": lambda s: (s.issubset(["x"]), s.issuperset(["q"]), s.isdisjoint(["x"])),
     "add": lambda s: s.add("z"),
     "add again": lambda s: s.add("x"),
     "discard": lambda s: s.discard("x"),
@@ -183,6 +197,8 @@ SET_DOES: dict[str, Callable[[Any], Any]] = {
     "pop": lambda s: s.pop() in {"x", "y"} and len(s),
     "update": lambda s: s.update(["p"], {"q"}),
     "difference_update": lambda s: s.difference_update(["x"], {"q"}),
+    "intersection_update": lambda s: s.intersection_update(["x", "q"], {"x", "y"}),
+    "symmetric_difference_update": lambda s: s.symmetric_difference_update(["x", "q"]),
     "ior": lambda s: ior(s, {"q"}) is s,
     "isub": lambda s: isub(s, {"x"}) is s,
     "iand": lambda s: iand(s, {"x"}) is s,
@@ -219,6 +235,10 @@ def test_a_set_is_shown_as_a_set(members: SetView) -> None:
         (lambda s: s.update({"q", "p"}), (("p", "q"), ())),
         (lambda s: ior(s, {"q", "p"}), (("p", "q"), ())),
         (lambda s: isub(s, {"x", "y"}), ((), ("x", "y"))),
+        (lambda s: iand(s, {"q"}), ((), ("x", "y"))),
+        (lambda s: ixor(s, {"x", "q"}), (("q",), ("x",))),
+        (lambda s: ixor(s, s), ((), ("x", "y"))),
+        (lambda s: s.replace({"q", "x"}), (("q",), ("y",))),
         (lambda s: s.clear(), ((), ("x", "y"))),
     ],
 )
@@ -234,4 +254,64 @@ def test_a_bad_member_is_named_and_nothing_is_told(members: SetView, kept: Kept)
     """The good ones beside it are not added either."""
     with pytest.raises(TypeError, match=r"^list: found a member that is 5, wanted a str$"):
         members.update({"q", 5})  # type: ignore[arg-type]
+    assert kept.told == []
+
+
+# Those who hold views.
+
+
+class Holder(HoldsViews):
+    """One of each kind, and something else."""
+
+    def __init__(self, view: DictView[int], members: SetView) -> None:
+        self.shelf = view
+        self.list = members
+        self.other = 1
+
+
+@pytest.fixture
+def holder(view: DictView[int], members: SetView) -> Holder:
+    """Its views are the views of these tests."""
+    return Holder(view, members)
+
+
+def assign(holder: Holder, name: str, value: Any) -> Any:
+    """As `holder.name = value`, which is no view of the declared type."""
+    setattr(holder, name, value)
+    return getattr(holder, name)
+
+
+def test_what_is_assigned_to_a_view_becomes_its_content(holder: Holder, kept: Kept) -> None:
+    """All of it; what is assigned to anything else is."""
+    shelf, members = holder.shelf, holder.list
+    assert assign(holder, "shelf", {"c": 3}) is shelf
+    assert assign(holder, "list", ["q"]) is members
+    assert assign(holder, "other", 2) == 2
+    assert (kept.values, kept.members) == ({"c": 3}, ["q"])
+
+
+def test_a_view_that_is_assigned_to_itself_is_told_nothing(holder: Holder, kept: Kept) -> None:
+    """As `|=` does, which has told all there is to tell."""
+    assert assign(holder, "shelf", holder.shelf) == START
+    assert assign(holder, "list", holder.list) == {"x", "y"}
+    assert kept.told == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("shelf", None, r"^shelf: found NoneType, wanted a dict$"),
+        ("shelf", [("a", 1)], r"^shelf: found list, wanted a dict$"),
+        ("shelf", {5: 1}, r"^shelf: found a key that is 5, wanted a str$"),
+        ("list", "xy", r"^list: found str, wanted a set$"),
+        ("list", None, r"^list: found NoneType, wanted a set$"),
+        ("list", {5}, r"^list: found a member that is 5, wanted a str$"),
+    ],
+)
+def test_what_can_not_be_a_views_content_is_not_assigned(
+    name: str, value: Any, problem: str, holder: Holder, kept: Kept
+) -> None:
+    """The error names the view, and nothing is told."""
+    with pytest.raises(TypeError, match=problem):
+        assign(holder, name, value)
     assert kept.told == []

@@ -42,16 +42,22 @@ from amends.demo.services.shelves import (
     Shelves,
 )
 from amends.demo.services.stock_queue import HOLD, StockQueue, Wait
-from amends.demo.versioned import WrongState
+from amends.demo.versioned import WrongState, on_fresh_data, write_rows
 
 __all__ = ["SHORT_STOCK", "UNKNOWN_ITEM", "Inventory"]
 
 _WAITS = "waits for units that other orders hold"
+_OTHER_UNITS = "order_exists: other units are taken for it"
 
 _RESERVE = "insert into reservations (order_id, item_id, quantity, state) values (?, ?, ?, 'held')"
 _STANDS = "select state from reservations where order_id = ? and state not in ('released', 'returned') limit 1"
-_IN_STATE = "select item_id, quantity from reservations where order_id = ? and state = ?"
-_TAKEN = "select price, quantity from reservations where order_id = ? and state = 'taken'"
+_IN_STATE = "select item_id, quantity, version from reservations where order_id = ? and state = ?"
+_MOVE = "update reservations set state = ?, version = version + 1 where order_id = ? and state = ? and version = ?"
+_GIVE_BACK = (
+    "update reservations set state = ?, quantity = ?, version = version + 1 "
+    "where order_id = ? and item_id = ? and version = ?"
+)
+_TAKEN = "select item_id, price, quantity from reservations where order_id = ? and state = 'taken'"
 _ENTER_TAKEN = (
     "insert into reservations (order_id, item_id, quantity, state, price) values (?, ?, ?, 'taken', ?) "
     "on conflict do update set quantity = excluded.quantity, state = 'taken', price = excluded.price, "
@@ -119,20 +125,15 @@ class Inventory(Service, name="inventory", migrations=migrations("inventory"), h
     def await_stock(self, command: AwaitStock) -> Done[Reserved] | Refused | Later:
         if self.faults.empties_the_shelf(command.order_id):
             return Refused(SHORT_STOCK)
-        wait = self._queue.find(self.key)
-        answer = self._begin_to_wait(command) if wait is None else self._wait_on(wait)
+        answer = on_fresh_data(self.db, lambda: self._await(command), several=True)
         if not isinstance(answer, Refused):
             self.faults.strike("await_stock", command.order_id)
         return answer
 
     @undoes(AwaitStock)
     def leave_queue(self, command: AwaitStock, result: Reserved | None) -> None:
-        wait = self._queue.find(self.key)
-        if wait is not None:
-            self._queue.leave(self.key)
-            self._give_back(command.order_id, wait.held)
-        else:
-            self._give_back(command.order_id, command.units)
+        wait = on_fresh_data(self.db, self._leave_queue)
+        self._give_back(command.order_id, command.units if wait is None else wait.held)
         self.faults.strike("leave_queue", command.order_id)
 
     @handles(CommitStock)
@@ -153,11 +154,13 @@ class Inventory(Service, name="inventory", migrations=migrations("inventory"), h
             if refused is not None:
                 return refused
         taken: list[Any] = self.db.execute(_TAKEN, (command.order_id,)).fetchall()
-        unpriced = any(price is None for price, _ in taken)
+        if {item_id: units for item_id, _, units in taken} != command.units:
+            return Refused(_OTHER_UNITS)
+        unpriced = any(price is None for _, price, _ in taken)
         if unpriced and command.priced:
             return Refused(catalogue.NO_PRICE)  # what was taken without asking for it
         self.faults.strike("take", command.order_id)
-        return Done(Taken(None if unpriced else catalogue.cost(taken)))
+        return Done(Taken(None if unpriced else catalogue.cost((price, units) for _, price, units in taken)))
 
     @undoes(TakeStock)
     def put_back(self, command: TakeStock, result: Taken) -> None:
@@ -202,6 +205,10 @@ class Inventory(Service, name="inventory", migrations=migrations("inventory"), h
             self.db.executemany(HOLD if isinstance(command, AwaitStock) else _RESERVE, lines)
         return refused
 
+    def _await(self, command: AwaitStock) -> Done[Reserved] | Refused | Later:
+        wait = self._queue.find(self.key)
+        return self._begin_to_wait(command) if wait is None else self._wait_on(wait)
+
     def _begin_to_wait(self, command: AwaitStock) -> Done[Reserved] | Refused | Later:
         self._stands(command.order_id, but="held")
         if self._set_aside(command) is None:
@@ -214,8 +221,15 @@ class Inventory(Service, name="inventory", migrations=migrations("inventory"), h
             return Refused(wait.verdict)
         if wait.ask.missing:
             return Later(_WAITS)
-        self._queue.leave(wait.key)
+        self._queue.leave(wait)
         return Done(Reserved(sum(wait.units.values())))
+
+    def _leave_queue(self) -> Wait | None:
+        """What the step in hand waited for, and does no longer."""
+        wait = self._queue.find(self.key)
+        if wait is not None:
+            self._queue.leave(wait)
+        return wait
 
     def _take(self, command: TakeStock) -> Refused | None:
         prices = catalogue.look_up(self.db, command.units)
@@ -240,34 +254,46 @@ class Inventory(Service, name="inventory", migrations=migrations("inventory"), h
 
     def _give_back(self, order_id: str, units: dict[str, int]) -> None:
         """Put back what one step of an order holds, which may be all the order holds, or a part of it."""
-        held = self._units(order_id, "held")
-        if any(held.get(item_id, 0) < wanted for item_id, wanted in units.items()):
-            raise WrongState("reservations", order_id, None, "held")
-        if held == units:
-            self._moved(order_id, "held", "released", PUT_BACK)
-            return
+
+        def change() -> None:
+            rows = self._rows(order_id, "held")
+            if {item_id: quantity for item_id, quantity, _ in rows} == units:
+                self._move_rows(order_id, "held", "released", rows)
+                return
+            held = {item_id: (quantity, version) for item_id, quantity, version in rows}
+            changed: list[tuple[str | int, ...]] = []
+            for item_id, given in units.items():
+                quantity, version = held.get(item_id, (0, 0))
+                if quantity < given:
+                    raise WrongState("reservations", order_id, None, "held")
+                left = quantity - given
+                # A row keeps the quantity that was released last: there is none of nothing.
+                changed.append(("held" if left else "released", left or quantity, order_id, item_id, version))
+            write_rows(self.db, _GIVE_BACK, changed)
+
+        on_fresh_data(self.db, change, several=len(units) > 1)
         self._shelves.move(PUT_BACK, units)
-        # A row keeps the quantity that was released last: there is none of nothing.
-        self.db.executemany(
-            "update reservations set state = iif(quantity = ?1, 'released', 'held'), version = version + 1, "
-            "quantity = iif(quantity = ?1, ?1, quantity - ?1) where order_id = ?2 and item_id = ?3",
-            [(wanted, order_id, item_id) for item_id, wanted in units.items()],
-        )
         self._queue.settle(units)
 
     def _moved(self, order_id: str, before: str, after: str, move: Move) -> bool:
         """Whether there was anything in the state before, which is in the other one now."""
-        units = self._units(order_id, before)
-        if not units:
-            return False
-        self._shelves.move(move, units)
-        self.db.execute(
-            "update reservations set state = ?, version = version + 1 where order_id = ? and state = ?",
-            (after, order_id, before),
-        )
-        self._queue.settle(units)
-        return True
 
-    def _units(self, order_id: str, state: str) -> dict[str, int]:
-        rows: list[Any] = self.db.execute(_IN_STATE, (order_id, state)).fetchall()
-        return dict(rows)
+        def change() -> dict[str, int]:
+            rows = self._rows(order_id, before)
+            self._move_rows(order_id, before, after, rows)
+            return {item_id: quantity for item_id, quantity, _ in rows}
+
+        units = on_fresh_data(self.db, change, several=True)
+        if units:
+            self._shelves.move(move, units)
+            self._queue.settle(units)
+        return bool(units)
+
+    def _move_rows(self, order_id: str, before: str, after: str, rows: list[Any]) -> None:
+        # Rows of one version in one statement: as a rule an order's all are.
+        versions = {version for _, _, version in rows}
+        write_rows(self.db, _MOVE, [(after, order_id, before, version) for version in versions], len(rows))
+
+    def _rows(self, order_id: str, state: str) -> list[Any]:
+        """Item, quantity and version of all that an order has in that state."""
+        return self.db.execute(_IN_STATE, (order_id, state)).fetchall()

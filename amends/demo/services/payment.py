@@ -6,6 +6,8 @@ sums to zero, so every order's does, and the whole ledger. A customer's account 
 on what is held and taken from it in all; an order may be on the blacklist.
 """
 
+from typing import Any
+
 import msgspec
 
 from amends import Done, Refused, Service, answers, handles, undoes
@@ -22,17 +24,20 @@ from amends.demo.messages import (
     SetPaymentRecords,
 )
 from amends.demo.services import migrations
-from amends.demo.versioned import Stale, States, on_fresh_data
+from amends.demo.versioned import States, on_fresh_data, write_rows
 
 DECLINED = "card_declined"
 INSUFFICIENT_FUNDS = "insufficient_funds"
 BLACKLISTED = "blacklisted"
 PROCESSED = "processed"
 
+_OTHER_TERMS = "order_exists: it was charged on other terms"
+
 _PAYMENT = (
     "insert into payments (order_id, user_id, method, account, amount_minor, currency, state) "
     "values (?, ?, ?, ?, ?, ?, ?)"
 )
+_TERMS = "select user_id, method, account, amount_minor, currency from payments where order_id = ?"
 _MOVEMENT = (
     "insert into entries (order_id, movement, account, amount_minor, currency) "
     "select order_id, ?2, ?3, -amount_minor, currency from payments where order_id = ?1 "
@@ -46,11 +51,8 @@ _LIMITS = (
     "where state in ('held', 'captured', 'charged') group by account) u on u.account = l.key where true "
     "on conflict do update set limit_minor = excluded.limit_minor, version = version + 1"
 )
-# No version is asked for: what is given back does not depend on what was there.
-_GIVE_BACK = (
-    "update limits set used_minor = used_minor - p.amount_minor, version = limits.version + 1 "
-    "from payments p where p.order_id = ? and limits.account = p.account"
-)
+_USE = "update limits set used_minor = ?, version = version + 1 where account = ? and version = ?"
+_PAID = "select account, amount_minor from payments where order_id = ?"
 _RECORD = (
     "insert into records (order_id, record) values (?, ?) "
     "on conflict do update set record = excluded.record, version = version + 1"
@@ -84,7 +86,7 @@ class Payment(Service, name="payment", migrations=migrations("payment"), handler
     def void(self, command: AuthorizePayment, result: None) -> None:
         _payments.move(self.db, command.order_id, "held", "voided")
         self._enter(command.order_id, "void", "held", "customer")
-        self.db.execute(_GIVE_BACK, (command.order_id,))
+        self._free(command.order_id)
         self.faults.strike("void", command.order_id)
 
     @handles(CapturePayment)
@@ -105,7 +107,8 @@ class Payment(Service, name="payment", migrations=migrations("payment"), handler
             return Refused(DECLINED)
         found = _payments.found(self.db, order_id)
         if found == "charged":
-            return Done()
+            terms = self.db.execute(_TERMS, (order_id,)).fetchone()
+            return Done() if terms == _terms(command) else Refused(_OTHER_TERMS)
         if not self._use(command.account, command.amount.amount_minor):
             return Refused(INSUFFICIENT_FUNDS)
         if found is None:
@@ -172,7 +175,7 @@ class Payment(Service, name="payment", migrations=migrations("payment"), handler
             return
         _payments.move(self.db, order_id, "charged", "refunded")
         self._enter(order_id, "refund", "revenue", "customer")
-        self.db.execute(_GIVE_BACK, (order_id,))
+        self._free(order_id)
         self.db.execute(_RECORD, (order_id, None))
         self.faults.strike("refund", order_id)
 
@@ -186,17 +189,19 @@ class Payment(Service, name="payment", migrations=migrations("payment"), handler
             if row is None:
                 return True
             limit_minor, used_minor, version = row
-            if used_minor + amount_minor > limit_minor:
+            # A limit may have been lowered below what is used: giving back is always within it.
+            if amount_minor >= 0 and used_minor + amount_minor > limit_minor:
                 return False
-            self.db.execute(
-                "update limits set used_minor = ?, version = version + 1 where account = ? and version = ?",
-                (used_minor + amount_minor, account, version),
-            )
-            if self.db.changes() != 1:
-                raise Stale(f"limits: the row is no longer of version {version}")
+            write_rows(self.db, _USE, [(used_minor + amount_minor, account, version)])
             return True
 
         return on_fresh_data(self.db, change)
+
+    def _free(self, order_id: str) -> None:
+        """Count what an order paid against no limit any more."""
+        rows: list[Any] = self.db.execute(_PAID, (order_id,)).fetchall()
+        for account, amount_minor in rows:
+            self._use(account, -amount_minor)
 
     def _is_blacklisted(self, order_id: str) -> bool:
         found = self.db.execute("select 1 from blacklist where order_id = ?", (order_id,)).fetchone()

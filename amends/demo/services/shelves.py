@@ -65,8 +65,8 @@ class Shelves:
     """The rows of `stock`, and what is remembered of them.
 
     Attributes:
-        conflicts: how often a row was not what was remembered, by database; kept for the whole process, since an
-            incarnation of the service that fails takes its memory with it.
+        conflicts: how often somebody else had changed a row since it was read, by database; kept for the whole
+            process, since an incarnation of the service that fails takes its memory with it.
     """
 
     conflicts: ClassVar[Counter[str]] = Counter()
@@ -74,6 +74,8 @@ class Shelves:
     def __init__(self, db: apsw.Connection) -> None:
         self._db = db
         self._known: dict[str, tuple[int, int]] = {}
+        # Versions that were not current any more, or never were: the rows themselves say which.
+        self._doubted: dict[str, int] = {}
 
     def move(self, move: Move, units: Mapping[str, int]) -> Refused | None:
         """Move units of all these items, or of none."""
@@ -96,7 +98,7 @@ class Shelves:
         before = self._db.total_changes()
         self._db.executemany(move.sql, changes)
         if self._db.total_changes() - before != len(changes):
-            raise self._conflict(units)
+            raise self._stale(units)
         for wanted, item_id, version in changes:
             known[item_id] = (known[item_id][0] + move.on_hand * wanted, version + 1)
         return None
@@ -108,7 +110,7 @@ class Shelves:
             row = self._db.execute(_READ_ALL, (item_id,)).fetchone()
             if row is not None:
                 on_hand, reserved, version = row
-                self._known[item_id] = (on_hand, version)
+                self._remember(item_id, on_hand, version)
                 found[item_id] = Shelf(on_hand, reserved)
         return found
 
@@ -140,22 +142,28 @@ class Shelves:
             place = None if counted is None else place or last + n
             self._db.execute(_COUNT, (counted or 0, place, item_id, version))
             if self._db.changes() != 1:
-                raise self._conflict(counts)
+                raise self._stale(counts)
             if (counted or 0) != on_hand:
                 self._db.execute(_RECEIPT, (count_id, item_id, (counted or 0) - on_hand))
 
     def _read(self, item_id: str) -> tuple[int, int] | None:
         row: tuple[int, int] | None = self._db.execute(_READ, (item_id,)).fetchone()
         if row is not None:
-            self._known[item_id] = row
+            self._remember(item_id, *row)
         return row
+
+    def _remember(self, item_id: str, on_hand: int, version: int) -> None:
+        # Memory that is ahead of the row is of a turn that was taken back, and nobody else's doing.
+        if self._doubted and version > self._doubted.pop(item_id, version):
+            self.conflicts[self._db.filename] += 1
+        self._known[item_id] = (on_hand, version)
 
     def _last_place(self) -> int:
         found: int = self._db.execute(_LAST_PLACE).get
         return found
 
-    def _conflict(self, item_ids: Iterable[str]) -> Stale:
-        self.conflicts[self._db.filename] += 1
+    def _stale(self, item_ids: Iterable[str]) -> Stale:
+        self._doubted.update((item_id, self._known[item_id][1]) for item_id in item_ids if item_id in self._known)
         self._forget(item_ids)
         return Stale(f"stock: some of {list(item_ids)} changed since their rows were read")
 

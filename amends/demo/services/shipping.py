@@ -4,6 +4,8 @@ A parcel is prepared and then dispatched, or its way is booked in one go to what
 customer wrote.
 """
 
+from typing import Any
+
 import msgspec
 
 from amends import Done, Refused, Service, answers, handles, undoes
@@ -24,9 +26,12 @@ from amends.demo.versioned import States
 BAD_ADDRESS = "bad_address"
 NO_RATE = "no_rate"
 SHIPPING_ERROR = "shipping_error"
+HOME = "United Kingdom"
+"""Where a parcel goes whose address names no country of the list."""
 NOWHERE = "nowhere"
 """The zone of what stands in the list of countries and is none."""
 
+_OTHER_ADDRESS = "order_exists: it is scheduled to another address"
 _RATE = (
     "select c.zone, r.base_minor + r.each_minor * (?2 - r.from_units) "
     "from (select coalesce((select zone from countries where country = ?1), 'world') as zone) as c "
@@ -49,15 +54,18 @@ class Shipping(Service, name="shipping", migrations=migrations("shipping"), hand
 
     @handles(PrepareShipment)
     def prepare(self, command: PrepareShipment) -> Done[Prepared] | Refused:
-        zone, cost_minor = self._rate(command)
+        country = command.country.strip() or self._country_in(command.address)
+        if not country:
+            return Refused(BAD_ADDRESS)
+        zone, cost_minor = self._rate(country, command)
         if zone == NOWHERE or self.faults.spoils_the_address(command.order_id):
             return Refused(BAD_ADDRESS)
         if cost_minor is None:
             return Refused(f"{NO_RATE}: {zone}, {command.currency}")
         self.db.execute(
-            "insert into shipments (order_id, country, zone, units, cost_minor, currency, state) "
-            "values (?, ?, ?, ?, ?, ?, 'prepared')",
-            (command.order_id, command.country, zone, command.units, cost_minor, command.currency),
+            "insert into shipments (order_id, country, address, zone, units, cost_minor, currency, state) "
+            "values (?, ?, nullif(?, ''), ?, ?, ?, ?, 'prepared')",
+            (command.order_id, country, command.address, zone, command.units, cost_minor, command.currency),
         )
         self.faults.strike("prepare", command.order_id)
         return Done(Prepared(zone, Money(cost_minor, command.currency)))
@@ -84,7 +92,7 @@ class Shipping(Service, name="shipping", migrations=migrations("shipping"), hand
             return Refused(BAD_ADDRESS)
         found = _shipments.found(self.db, order_id)
         if found == "scheduled":
-            return Done()
+            return Done() if self._address(order_id) == command.address else Refused(_OTHER_ADDRESS)
         address = msgspec.json.encode(command.address).decode()
         if found is None:
             self.db.execute(
@@ -120,12 +128,25 @@ class Shipping(Service, name="shipping", migrations=migrations("shipping"), hand
 
     # The parts.
 
-    def _rate(self, command: PrepareShipment) -> tuple[str, int | None]:
+    def _country_in(self, address: str) -> str | None:
+        """The country an address ends with, if the list has it, else the shop's own; None if there is no address."""
+        if not address.strip():
+            return None
+        last = address.rpartition(",")[2].strip()
+        found = self.db.execute("select country from countries where country = ? collate nocase", (last,)).get
+        return HOME if found is None else str(found)
+
+    def _rate(self, country: str, command: PrepareShipment) -> tuple[str, int | None]:
         """The zone, and the cost if there is a rate for it."""
-        row = self.db.execute(_RATE, (command.country, command.units, command.currency)).fetchone()
+        row = self.db.execute(_RATE, (country, command.units, command.currency)).fetchone()
         assert row is not None  # the zone is there even where no rate is
         zone, cost_minor = row
         return zone, cost_minor
+
+    def _address(self, order_id: str) -> Any:
+        """The address a scheduled parcel goes to, as the customer wrote it."""
+        found = self.db.execute("select address from shipments where order_id = ?", (order_id,)).get
+        return msgspec.json.decode(str(found))
 
     def _cancel_scheduled(self, order_id: str) -> None:
         """Cancel what is scheduled for an order; nothing if nothing is, or not any more."""

@@ -13,21 +13,23 @@ import msgspec
 from amends import IdempotencyKey
 from amends.demo.services.shelves import SET_ASIDE, UNKNOWN_ITEM, Shelves
 from amends.demo.services.stock_waits import Ask, Decision, Waiting, decide, orders_of, waits_for
+from amends.demo.versioned import on_fresh_data, write_rows
 from amends.protocol.messages import SagaId
 
 Key = IdempotencyKey
 
+# No version is asked for: what is added does not depend on what was there.
 HOLD = (
     "insert into reservations (order_id, item_id, quantity, state) values (?, ?, ?, 'held') on conflict do update "
     "set quantity = iif(state = 'held', quantity, 0) + excluded.quantity, state = 'held', version = version + 1"
 )
-_WAITS = "select saga_id, step, order_id, units, held, verdict from waits"
+_WAITS = "select saga_id, step, order_id, units, held, verdict, version from waits"
 _JOIN = (
     "insert into waits (saga_id, step, order_id, units, place) "
     "values (?, ?, ?, ?, (select coalesce(max(place), 0) + 1 from waits))"
 )
-_SET_HELD = "update waits set held = ?, version = version + 1 where saga_id = ? and step = ?"
-_SET_VERDICT = "update waits set verdict = ?, version = version + 1 where order_id = ?"
+_SET = "update waits set held = ?, verdict = ?, version = version + 1 where saga_id = ? and step = ? and version = ?"
+_LEAVE = "delete from waits where saga_id = ? and step = ? and version = ?"
 _HELD = "select item_id, quantity from reservations where order_id = ? and state = 'held'"
 _HOLDERS = (
     "select order_id, item_id, quantity from reservations "
@@ -41,6 +43,7 @@ class Wait(NamedTuple):
     Attributes:
         units: all it wants; held: what it has of them.
         verdict: why it will wait in vain, if that is known.
+        version: of its row.
     """
 
     key: Key
@@ -48,6 +51,7 @@ class Wait(NamedTuple):
     units: dict[str, int]
     held: dict[str, int]
     verdict: str | None = None
+    version: int = 1
 
     @property
     def ask(self) -> Ask[Key]:
@@ -74,7 +78,7 @@ class StockQueue:
         return waits[0] if waits else None
 
     def join(self, wait: Wait) -> str | None:
-        """Take what is free and begin to wait for the rest; or say why that would be in vain."""
+        """Take what is free and begin to wait for the rest, or say why that would be in vain; Stale as in `leave`."""
         there = self._shelves.read(wait.units)
         unknown = next((item for item in wait.units if item not in there), None)
         if unknown is not None:
@@ -88,14 +92,16 @@ class StockQueue:
         self._carry_out(decision, waits)
         return None
 
-    def leave(self, key: Key) -> None:
-        """The step waits no longer."""
-        self._db.execute("delete from waits where saga_id = ? and step = ?", (key.saga_id, key.step))
+    def leave(self, wait: Wait) -> None:
+        """The step waits no longer; Stale if somebody has changed its row."""
+        write_rows(self._db, _LEAVE, [(wait.key.saga_id, wait.key.step, wait.version)])
 
     def settle(self, moved: Iterable[str]) -> None:
         """Units of these items came free or vanished: see what that means for those who wait."""
-        if self._db.execute("select 1 from waits limit 1").get is None:
-            return
+        if self._db.execute("select 1 from waits limit 1").get is not None:
+            on_fresh_data(self._db, lambda: self._try_to_settle(moved), several=True)
+
+    def _try_to_settle(self, moved: Iterable[str]) -> None:
         waits = self._waits("where verdict is null")
         if {item for wait in waits for item in wait.ask.missing}.intersection(moved):
             self._carry_out(self._decide(waits), waits)
@@ -125,14 +131,15 @@ class StockQueue:
     def _carry_out(self, decision: Decision[Key], waits: list[Wait]) -> None:
         """Write down what was decided, and wake those it concerns in the order in which they came."""
         for wait in waits:
-            grant = decision.grants.get(wait.key)
+            held, grant = wait.held, decision.grants.get(wait.key)
             if grant:
                 refused = self._shelves.move(SET_ASIDE, grant)
                 assert refused is None  # what is given out was read in this very transaction
                 self._db.executemany(HOLD, [(wait.order_id, item, units) for item, units in grant.items()])
-                held = {**wait.held, **{item: wait.held.get(item, 0) + units for item, units in grant.items()}}
-                self._db.execute(_SET_HELD, (_json(held), wait.key.saga_id, wait.key.step))
-        self._db.executemany(_SET_VERDICT, [(reason, order_id) for order_id, reason in decision.refused.items()])
+                held = {**held, **{item: held.get(item, 0) + units for item, units in grant.items()}}
+            verdict = decision.refused.get(wait.order_id)
+            if grant or verdict is not None:
+                write_rows(self._db, _SET, [(_json(held), verdict, wait.key.saga_id, wait.key.step, wait.version)])
         for wait in waits:
             if wait.order_id in decision.refused or wait.key in decision.complete:
                 self._wake(wait.key)
@@ -141,8 +148,8 @@ class StockQueue:
         """In the order in which they came."""
         rows: list[Any] = self._db.execute(f"{_WAITS} {which} order by place", values).fetchall()
         return [
-            Wait(Key(SagaId(saga_id), step), order_id, _units(units), _units(held), verdict)
-            for saga_id, step, order_id, units, held, verdict in rows
+            Wait(Key(SagaId(saga_id), step), order_id, _units(units), _units(held), verdict, version)
+            for saga_id, step, order_id, units, held, verdict, version in rows
         ]
 
 

@@ -1,23 +1,27 @@
 """Answering: inputs go into an order system, a line comes out for each.
 
 A bounded number is under way at any moment. Lines come out in the order of the input, unless
-they are wanted as the orders end. An input that the system does not take is told of, and the
-others go on.
+they are wanted as the orders end. An input that the system does not take is told of, and has its
+line as well if the system has one for such; the others go on.
 """
 
 import queue
 import threading
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from amends import AmendsError
+from amends import AmendsError, InputError, KeyConflict, Overloaded
 from amends.demo.load import STALL_S, Tally
 from amends.demo.stocking import Stalled
 from amends.demo.systems.runnable import OrderSystem, Runnable
 
 Tell = Callable[[str], None]
+
+_NOT_TAKEN = (InputError, KeyConflict, Overloaded)
+"""Errors that say for certain that an order was not taken; after any other one it may end well yet."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,11 @@ class _Asked:
 def read_inputs(lines: Iterable[bytes], read: Callable[[str], Any], complain: Tell) -> Iterator[Input]:
     """The lines that can be read; of each other one is told what is wrong. Empty lines are nothing."""
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        text = line.removeprefix(BOM_UTF8) if number == 1 else line
+        if not text.strip():
             continue
         try:
-            yield Input(f"line {number}", read(line.decode().rstrip("\r\n")))
+            yield Input(f"line {number}", read(text.decode().rstrip("\r\n")))
         except UnicodeDecodeError:
             complain(f"line {number}: wanted UTF-8")
         # ValueError: what a customer's own form of lines is read with.
@@ -130,12 +135,17 @@ class Answering:
         while (asked := self._told.get()) is not None:
             asked.there.wait()
             assert asked.answer is not None  # it is there
-            error = asked.answer.exception()
-            if error is not None:
-                self._complain(f"{asked.input.where}: {error}")
-                continue
             try:
-                self._tell(self._kind.say(asked.input.value, asked.answer.result(), asked.took_s))
+                self._tell_one(asked, asked.answer)
             except BrokenPipeError:
                 # As in `... | head`: what is under way ends, and nothing more is taken.
                 self._nobody_listens = True
+
+    def _tell_one(self, asked: _Asked, answer: "Future[Any]") -> None:
+        value, error = asked.input.value, answer.exception()
+        if error is None:
+            self._tell(self._kind.say(value, answer.result(), asked.took_s))
+            return
+        self._complain(f"{asked.input.where}: {error}")
+        if self._kind.turned_away is not None and isinstance(error, _NOT_TAKEN):
+            self._tell(self._kind.turned_away(value))

@@ -1,10 +1,13 @@
 """By hand: what a service can do, each as a saga of one step, for those who call it on its own.
 
-So each call is as durable as an order, and is tried again like one.
+So each call is as durable as an order, and is tried again like one. Its key begins with the order's
+number, so that whoever looks for that in the log finds it.
 """
 
 from collections.abc import Callable
 from typing import Any
+
+from msgspec import Struct
 
 from amends import Results, Retry, Saga, pivot, retriable
 from amends.demo.messages import (
@@ -41,6 +44,12 @@ def by_hand(name: str, command: Any, to: str, kind: Declare) -> type[Saga]:
             return value
 
     return ByHand
+
+
+def key_of(command: Struct, new_id: Callable[[], str]) -> str | None:
+    """A key for one call, which names its order; None if it is about no order."""
+    order_id = getattr(command, "order_id", None)
+    return None if order_id is None else f"{order_id}/{new_id()}"
 
 
 # What may be refused is a pivot, whose no is an answer; all else has to succeed in the end.

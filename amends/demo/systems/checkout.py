@@ -45,7 +45,7 @@ from amends.demo.shop import CALM, Shop
 from amends.demo.stocking import ATTEMPT_S, RETRY
 from amends.demo.systems.checkout_request import Number, Request, amount_of, read_line, read_request
 from amends.demo.systems.default import OfThisProcess
-from amends.demo.systems.runnable import Runnable
+from amends.demo.systems.runnable import Runnable, refused
 
 DATA = "AMENDS_CHECKOUT_DATA"
 """The environment variable that names the folder of the module's own system."""
@@ -109,13 +109,7 @@ class Checkout(Shop):
     ) -> None:
         services = [Orders, inventory.service if inventory else Inventory, payment.service if payment else Payment]
         super().__init__(folder, [CheckOut], services, plan)
-        self._folder = Path(folder)
         self._known: set[str] = set()
-
-    def open(self) -> None:
-        """Start it; what an earlier process left open goes on by itself."""
-        self._secret = cards.secret(self._folder)
-        super().open()
 
     def process_order(self, request: Mapping[str, Any], timeout_s: float | None = None) -> bool:
         """True if the order is committed, for good; False if it was rolled back and nothing of it is left.
@@ -132,7 +126,7 @@ class Checkout(Shop):
     def submit(self, request: Request) -> Handle:
         """Hand an order in without waiting for what becomes of it."""
         today = datetime.now(UTC).date()
-        payment_info = cards.reference(request.payment_info, self._secret, today)
+        payment_info = cards.reference(request.payment_info, self.secret, today)
         purchase = Purchase(request.order_id, request.user_id, request.units, payment_info, amount_of(request))
         self._check_products(request)
         return self.system.submit(CheckOut, purchase, key=request.order_id)
@@ -188,11 +182,6 @@ def _number(field: str, text: str) -> int:
 def committed(outcome: Outcome) -> bool:
     """What the customer's caller is told."""
     return isinstance(outcome, Completed)
-
-
-def refused(outcome: Outcome) -> str | None:
-    """The reason alone: what follows its colon is the case (which item)."""
-    return None if isinstance(outcome, Completed) else outcome.reason.partition(":")[0]
 
 
 RUNNABLE = Runnable(

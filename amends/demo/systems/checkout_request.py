@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from amends import InputError
-from amends.demo.domain import CURRENCY, DIGITS, LINES_MAX, Money, OrderId, Quantity, to_minor, total_units
+from amends.demo.domain import CURRENCY, DIGITS, LINES_MAX, Money, OrderId, Quantity, in_words, to_minor, total_units
 
 UNITS_MAX = 1_000_000
 """Of one product, on however many lines: what one line may have."""
@@ -95,7 +95,7 @@ def _input_error(request: object, told: str) -> InputError:
     """What msgspec found, with the field's path as a person would write it."""
     match = _PROBLEM.fullmatch(told)
     assert match is not None  # the pattern matches any text
-    path, problem = match["path"] or "", match["problem"]
+    path, problem = match["path"] or "", in_words(match["problem"])
     field = _FIELD.fullmatch(problem)
     if field is not None:
         # The name of a field that should not be there may be anything, a card number too.

@@ -5,6 +5,7 @@ system reads and says is its own; see `runnable`.
 """
 
 import itertools
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,10 +16,10 @@ from msgspec import Meta, Struct
 from rich.console import Console
 
 from amends.console import journal, show
-from amends.demo.domain import ItemId
+from amends.demo.domain import ItemId, Order
 from amends.demo.messages import Price
 from amends.demo.options import FILE, FOLDER, fault_options, in_folder, plan_of, telling_errors
-from amends.demo.real_orders import FileUnreadable, lines_of, read_catalogue, read_orders
+from amends.demo.real_orders import FileUnreadable, Reading, RefusedLines, lines_of, read_catalogue, read_orders
 from amends.demo.screen import show_counts, show_reading
 from amends.demo.stocking import Delivery, Stalled, delivery, share_of, stock_up
 from amends.demo.systems.answering import Answering, Input, read_inputs
@@ -32,11 +33,14 @@ PRICE = "1"
 FINISH_S = 60.0
 """Longer than an order's deadline, and what it takes to undo it."""
 
+_NOT_FOR_IT = "not taken by this system"
+_PLACE = re.compile(r"\[\d+\]")
+
 _HELP = """{about}
 
 Orders come from FILE, or from standard input ("-"), a line for each; empty lines count for nothing. A line that can't
 be read, or taken, is told of on standard error with its number, and the next ones go on. With --orders and --catalogue
-they are real ones instead.
+they are real ones instead; those that can't be read, or be orders of this system, are counted by reason.
 
 The shelves are filled from --stock; without it all input is read first, and they get --stock-share of what it wants,
 at the catalogue's prices, or 1 without a catalogue. With --stock or a share of 0 (take the shelves as they are in
@@ -157,13 +161,24 @@ class Run:
         if self._file is not None:
             yield from read_inputs(self._file, self._kind.read, self._complain)
             return
-        reading = read_orders(self._chosen["orders"], self._catalogue)
+        inputs, reading = self._fitting(read_orders(self._chosen["orders"], self._catalogue))
         show_reading(self.console, reading)
+        yield from inputs
+
+    def _fitting(self, reading: Reading) -> tuple[list[Input], Reading]:
+        """The orders as inputs of this system, and the reading with the others among the refused lines."""
+        inputs: list[Input] = []
+        orders: list[Order] = []
+        refused = dict(reading.refused)
         for order in reading.orders:
             try:
-                yield Input(f"order {order.order_id}", self._kind.from_order(order))
+                inputs.append(Input(f"order {order.order_id}", self._kind.from_order(order)))
+                orders.append(order)
             except InputError as error:
-                self._complain(f"order {order.order_id}: {error}")
+                reason = f"{_NOT_FOR_IT}: {_PLACE.sub('[]', error.path)}"
+                known = refused.get(reason) or RefusedLines(0, f"order {order.order_id}: {error}")
+                refused[reason] = RefusedLines(known.count + 1, known.example)
+        return inputs, Reading(reading.lines, orders, refused)
 
     def _complain(self, problem: str) -> None:
         self._complaints += 1

@@ -33,7 +33,7 @@ from amends.demo.services.payment import Payment
 from amends.demo.services.shipping import Shipping
 from amends.demo.shop import CALM, Shop
 from amends.demo.stocking import ATTEMPT_S, RETRY
-from amends.demo.systems.runnable import Runnable, json_line
+from amends.demo.systems.runnable import Runnable, json_line, refused
 
 SERVICES = (Orders, Inventory, Payment, Shipping)
 
@@ -59,7 +59,8 @@ class PlaceOrder(Saga, name="place-order", deadline_s=30.0):
 
     @step(to="shipping", after=[reserve, authorize], timeout_s=ATTEMPT_S, retry=RETRY)
     def prepare(self, order: Order, done: Results) -> PrepareShipment:
-        return PrepareShipment(order.order_id, order.shipping_address.country, order.units, order.currency)
+        to = order.shipping_address
+        return PrepareShipment(order.order_id, to.country, order.units, order.currency, to.in_one_line)
 
     @retriable(to="orders", timeout_s=ATTEMPT_S, retry=RETRY)
     def confirm(self, order: Order, done: Results) -> ConfirmOrder:
@@ -106,11 +107,6 @@ def say(order: Order, outcome: Outcome, took_s: float) -> str:
     """The order, what became of it, where and why not, and how long that took."""
     told = "confirmed" if isinstance(outcome, Completed) else f"cancelled at {outcome.step}: {outcome.reason}"
     return f"{order.order_id} {told} ({took_s * 1000:.0f} ms)"
-
-
-def refused(outcome: Outcome) -> str | None:
-    """The reason alone: what follows its colon is the case (which item)."""
-    return None if isinstance(outcome, Completed) else outcome.reason.partition(":")[0]
 
 
 RUNNABLE = Runnable(

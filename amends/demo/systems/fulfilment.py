@@ -3,37 +3,31 @@
     reserve -- pay -- schedule -- confirm ==decision==
 
 Each step waits for the one before it and can be undone, and the service says how; the last one's
-undo tells the customer again, for a letter can't be taken back. What is in the module under the
-customer's names (`place_order`, `inventory`, ...) works on one system, which is opened when it
-is first used: in a temporary folder, or, to last longer, in the one that the environment
-variable AMENDS_FULFILMENT_DATA names. `Fulfilment` is for those who want several.
+undo tells the customer again, for a letter can't be taken back. What was done for an order by hand
+before is not done again, and is undone with the rest if the order fails later on; if it was done
+otherwise (other units, another amount, another address), the order is refused.
+
+What is in the module under the customer's names (`place_order`, `inventory`, ...) works on one
+system, which is opened when it is first used: in a temporary folder, or, to last longer, in the
+one that the environment variable AMENDS_FULFILMENT_DATA names. `Fulfilment` is for those who want
+several.
+
+`fulfilment.inventory = {"a": 5}` fills the shelves. After `from ... import *`, though,
+`inventory = {"a": 5}` makes the caller's own name mean the caller's own dict, of which nobody here
+hears: fill what is there, with `inventory["a"] = 5` or `inventory.update(...)`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from datetime import date
-from decimal import ROUND_HALF_UP, Decimal
-from functools import cached_property
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from types import ModuleType
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from amends import Completed, Handle, InputError, Outcome, Results, Saga, step
-from amends.demo import cards
-from amends.demo.domain import (
-    CURRENCY,
-    LINES_MAX,
-    ItemId,
-    Money,
-    Order,
-    OrderId,
-    PaymentInfo,
-    Quantity,
-    UserId,
-    to_minor,
-    total_units,
-)
+from amends import Completed, Handle, Outcome, Results, Saga, step
+from amends.demo.domain import ItemId, Order, OrderId, PaymentInfo, Quantity, UserId, total_units
 from amends.demo.faults import FaultPlan
 from amends.demo.messages import (
     CancelShipment,
@@ -52,60 +46,27 @@ from amends.demo.services.payment import Payment
 from amends.demo.services.shipping import Shipping
 from amends.demo.shop import CALM, Shop
 from amends.demo.stocking import ATTEMPT_S
-from amends.demo.systems.by_hand import BY_HAND, RETRY
+from amends.demo.systems.by_hand import BY_HAND, RETRY, key_of
 from amends.demo.systems.default import OfThisProcess
+from amends.demo.systems.fulfilment_request import (
+    Request,
+    Wanted,
+    address_of,
+    payment_of,
+    read_address,
+    read_amount,
+    read_payment,
+    read_request,
+    read_units,
+    units_of,
+)
 from amends.demo.systems.globals import Globals, Number
-from amends.demo.systems.runnable import Runnable, json_line
-from amends.protocol import codec
+from amends.demo.systems.runnable import Runnable, json_line, refused
+from amends.demo.systems.views import HoldsViews
+from amends.supervisor.runtime import SystemClock
 
 DATA = "AMENDS_FULFILMENT_DATA"
 """The environment variable that names the folder of the module's own system."""
-
-AMOUNT_MAX = 10**15
-"""In whole units; an amount beyond is a mistake."""
-
-_PENNY = Decimal("0.01")
-
-S = TypeVar("S")
-
-
-class Wanted(Struct, frozen=True):
-    """So many of one item."""
-
-    item_id: ItemId
-    quantity: Quantity
-
-
-Items = Annotated[tuple[Wanted, ...], Meta(min_length=1, max_length=LINES_MAX)]
-
-
-class _Items(Struct, frozen=True):
-    items: Items
-
-
-class _Units(Struct, frozen=True):
-    items: dict[ItemId, Quantity]
-
-
-class _Payment(Struct, frozen=True):
-    payment_info: dict[str, Any]
-
-
-class _Address(Struct, frozen=True):
-    shipping_address: dict[str, Any]
-
-
-class Request(Struct, frozen=True):
-    """What the customer hands in: `payment_info` and `shipping_address` hold whatever they hold."""
-
-    order_id: OrderId
-    items: Items
-    user_id: UserId
-    payment_info: dict[str, Any]
-    shipping_address: dict[str, Any]
-
-    def __repr__(self) -> str:
-        return f"Request(order_id={self.order_id!r})"  # there may be a card in it
 
 
 class FulfilmentOrder(Struct, frozen=True, forbid_unknown_fields=True):
@@ -166,10 +127,10 @@ class Functions(Globals):
         running = self._running()
         order = FulfilmentOrder(
             request.order_id,
-            _units(request.items, "place_order"),
+            units_of(request.items, "place_order"),
             request.user_id,
-            _payment(request.payment_info, running.secret),
-            _text(request.shipping_address),
+            payment_of(request.payment_info, running.secret),
+            address_of(request.shipping_address),
         )
         return running.system.submit(Fulfil, order, key=order.order_id)
 
@@ -189,16 +150,15 @@ class Functions(Globals):
             "payment_info": payment_info,
             "shipping_address": shipping_address,
         }
-        return _went_well(self.submit(_sound(Request, request, "place_order")).result())
+        return _went_well(self.submit(read_request(request, "place_order")).result())
 
     def get_item_price(self, item_id: str) -> Number:
         """What stands in `item_prices`; KeyError without a price."""
         return self.item_prices[item_id]
 
     def reserve_inventory(self, order_id: str, items: list[dict[str, Any]]) -> bool:
-        """Take all items or none; False when any is short."""
-        where = "reserve_inventory"
-        units = _units(_sound(_Items, {"items": items}, where).items, where)
+        """Take all items or none; False when any is short, or the order has taken others before."""
+        units = read_units(items, "reserve_inventory")
         return _went_well(self._send(TakeStock(order_id, units, priced=False)))
 
     def compensate_inventory_reservation(self, order_id: str, items: list[dict[str, Any]]) -> None:
@@ -206,10 +166,10 @@ class Functions(Globals):
         self._send(ReturnStock(order_id))
 
     def process_payment(self, order_id: str, user_id: str, payment_info: dict[str, Any], total_amount: Number) -> bool:
-        """Take the amount, in whole units of the shop's currency; False when the order is on the blacklist."""
+        """Take the amount, in whole units; False when the order is on the blacklist, or has paid otherwise before."""
         where = "process_payment"
-        payment = _payment(_sound(_Payment, {"payment_info": payment_info}, where).payment_info, self._running().secret)
-        amount = _money(total_amount, where)
+        payment = read_payment(payment_info, self._running().secret, where)
+        amount = read_amount(total_amount, where)
         return _went_well(self._send(ChargePayment(order_id, user_id, payment.method, payment.account, amount)))
 
     def refund_payment(self, order_id: str, user_id: str, amount: Number) -> None:
@@ -217,9 +177,9 @@ class Functions(Globals):
         self._send(RefundPayment(order_id))
 
     def schedule_shipping(self, order_id: str, shipping_address: dict[str, Any]) -> bool:
-        """Book the parcel's way; False when the order is among the shipping errors."""
-        found = _sound(_Address, {"shipping_address": shipping_address}, "schedule_shipping")
-        return _went_well(self._send(ScheduleShipment(order_id, _text(found.shipping_address))))
+        """Book the parcel's way; False when the order is among the shipping errors, or goes elsewhere already."""
+        address = read_address(shipping_address, "schedule_shipping")
+        return _went_well(self._send(ScheduleShipment(order_id, address)))
 
     def cancel_shipping(self, order_id: str) -> None:
         """Cancel, once, what was scheduled for the order."""
@@ -237,7 +197,8 @@ class Functions(Globals):
         return self._running().system.ask(service, query)
 
     def _send(self, command: Struct) -> Outcome:
-        return self._running().system.run(BY_HAND[type(command)], command)
+        running = self._running()
+        return running.system.run(BY_HAND[type(command)], command, key=key_of(command, running.new_id))
 
 
 class Fulfilment(Functions, Shop):
@@ -246,12 +207,7 @@ class Fulfilment(Functions, Shop):
     def __init__(self, folder: str | Path, plan: FaultPlan = CALM) -> None:
         Shop.__init__(self, folder, SAGAS, SERVICES, plan)
         Functions.__init__(self, lambda: self)
-        self._folder = Path(folder)
-
-    @cached_property
-    def secret(self) -> bytes:
-        """The key under which cards have their tokens here."""
-        return cards.secret(self._folder)
+        self.new_id = SystemClock().new_id
 
 
 def from_order(order: Order) -> Request:
@@ -264,43 +220,6 @@ def from_order(order: Order) -> Request:
         {"account" if payment.method == "account" else "token": payment.account},
         {name: text for name, text in msgspec.structs.asdict(address).items() if text},
     )
-
-
-# What stands in the arguments.
-
-
-def _sound(kind: type[S], fields: dict[str, Any], where: str) -> S:
-    """The fields as a `kind`; the error names the one that can't be."""
-    return codec.decode(kind, codec.checked(dict, fields, where), where)
-
-
-def _units(items: Iterable[Wanted], where: str) -> dict[str, int]:
-    """Units by item, each item once; together they must be a quantity, too."""
-    units = total_units((item.item_id, item.quantity) for item in items)
-    return _sound(_Units, {"items": units}, where).items
-
-
-def _payment(payment_info: Mapping[str, object], secret: bytes) -> PaymentInfo:
-    """What may be written down of a payment: this customer's may say anything, and no card of theirs is turned away."""
-    try:
-        return cards.reference(payment_info, secret, date.min)
-    except InputError:
-        return PaymentInfo("account", cards.UNSPECIFIED)
-
-
-def _text(address: Mapping[str, object]) -> dict[str, str]:
-    """An address as it was written, with what is no text as JSON."""
-    return {line: told if isinstance(told, str) else codec.encode(told).decode() for line, told in address.items()}
-
-
-def _money(amount: object, where: str) -> Money:
-    """An amount in whole units, rounded to minor ones, since sums of floats are off by a hair."""
-    if not isinstance(amount, int | float | Decimal) or isinstance(amount, bool):
-        raise InputError(where, "$.total_amount", f"found {type(amount).__name__}, wanted a number")
-    whole = Decimal(str(amount))
-    if not whole.is_finite() or not 0 <= whole <= AMOUNT_MAX:
-        raise InputError(where, "$.total_amount", f"wanted a number from 0 to {AMOUNT_MAX}")
-    return Money(to_minor(whole.quantize(_PENNY, ROUND_HALF_UP), CURRENCY), CURRENCY)
 
 
 def _went_well(outcome: Outcome) -> bool:
@@ -317,10 +236,17 @@ RUNNABLE = Runnable(
     from_order=from_order,
     units=lambda request: total_units((item.item_id, item.quantity) for item in request.items),
     say=_say,
-    refused=lambda outcome: None if isinstance(outcome, Completed) else outcome.reason.partition(":")[0],
+    refused=refused,
 )
 
 # The customer's own names.
+
+
+class _Module(HoldsViews, ModuleType):
+    """This module, whose globals may be assigned."""
+
+
+sys.modules[__name__].__class__ = _Module
 
 _here = Functions(OfThisProcess(Fulfilment, DATA))
 

@@ -2,7 +2,8 @@
 
 They are read and written as the dicts and sets they were; what stands behind each is one query
 and one command. A value that can't be is a TypeError or a ValueError that names it, and a write
-that is refused is a ValueError; in both cases nothing has changed.
+that is refused is a ValueError; in both cases nothing has changed. What is assigned to one of them
+(`shop.inventory = {"a": 5}`) becomes its content.
 """
 
 import math
@@ -26,7 +27,8 @@ from amends.demo.messages import (
     ShippingErrors,
     StockLevels,
 )
-from amends.demo.systems.views import DictView, SetView
+from amends.demo.services.payment import PROCESSED
+from amends.demo.systems.views import DictView, HoldsViews, SetView
 
 COUNT_MAX = 2**40
 """No shelf holds more of an item."""
@@ -34,7 +36,7 @@ COUNT_MAX = 2**40
 Number = float | Decimal
 
 
-class Globals:
+class Globals(HoldsViews):
     """The five.
 
     Args:
@@ -109,6 +111,8 @@ def _price(where: str, value: object) -> Number:
 def _record(where: str, value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{where}: found {type(value).__name__}, wanted a str or None")
+    if value not in (PROCESSED, None):
+        raise ValueError(f"{where}: wanted {PROCESSED!r} or None")
     return value
 
 

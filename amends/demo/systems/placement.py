@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -71,6 +70,8 @@ ERRORS = {
 }
 """What failed, by step; None is no step's doing: a deadline, or a cancel."""
 
+NO_TURN = "Too many orders at once"
+NO_CATALOGUE = "The catalogue did not answer in time"
 _NO_SUCH_ORDER = "wanted the number of an order"
 _NO_DECISION = "No decision within 4 seconds"
 WORDS = {
@@ -134,7 +135,6 @@ class Placement(Shop):
         made_to_order: Collection[str] = (),
     ) -> None:
         super().__init__(folder, SAGAS, [*SERVICES, Desk.spec(self._start_rest)], plan)
-        self._folder = Path(folder)
         self._review_above_minor = None if review_above is None else to_minor(review_above, CURRENCY)
         self._made_to_order = frozenset(made_to_order)
         self._callers = ThreadPoolExecutor(AT_ONCE_MAX, "placement")
@@ -149,22 +149,33 @@ class Placement(Shop):
         It may be called from any thread. SystemStopped if the system is closed meanwhile: an order that was started
         goes on when it is opened again.
         """
-        until_s = self.now_s() + PATIENCE_S
+        return self._place_until(request, self.now_s() + PATIENCE_S)
+
+    def submit(self, request: Request) -> "Future[Answer]":
+        """`place` without the wait; the five seconds begin here."""
+        return self._callers.submit(self._place_until, request, self.now_s() + PATIENCE_S)
+
+    def _place_until(self, request: Mapping[str, Any] | Request, until_s: float) -> Answer:
         try:
-            return self._place(request if isinstance(request, Request) else _sound(request), until_s)
+            sound = request if isinstance(request, Request) else _sound(request)
+            if self.now_s() >= until_s:
+                return self._turned_away(sound)
+            return self._place(sound, until_s)
         except InputError as error:
             return _failure(INVALID, f"{error.path.removeprefix('$.')}: {error.problem}".removeprefix("$: "))
         except (Overloaded, JournalUnavailable) as error:
             return _failure("Order failed", str(error))
 
-    def submit(self, request: Request) -> "Future[Answer]":
-        """`place` without the wait."""
-        return self._callers.submit(self.place, request)
+    def _turned_away(self, request: Request) -> Answer:
+        """It waited too long for its turn, and nothing of it has begun, unless it was handed in before."""
+        if request.order_id is not None and self._known(request.order_id) is not None:
+            return self.answer(request.order_id)
+        return _failure(LATE, NO_TURN)
 
     def answer(self, order_id: str) -> Answer:
         """How an order stands now: decided or, as long as it is not, pending."""
         for saga in (Finish, Place, Accept):
-            found = journal.progress(self._folder, key=order_id, saga=saga.plan.name)
+            found = journal.progress(self.folder, key=order_id, saga=saga.plan.name)
             if found is None:
                 continue
             if found.direction == "back" and found.why is not None:
@@ -194,7 +205,7 @@ class Placement(Shop):
         try:
             order = self.take(request, until_s)
         except TimeoutError:
-            return _failure(LATE, "The catalogue did not answer in time")
+            return _failure(LATE, NO_CATALOGUE)
         handle = self.start(order)
         try:
             outcome = handle.result(max(0.0, until_s - self.now_s()))
@@ -207,7 +218,7 @@ class Placement(Shop):
 
     def take(self, request: Request, until_s: float) -> PlacementOrder:
         """The order that a request means; one whose number was seen before is as it was then."""
-        payment = cards.reference(request.payment_info, self._secret, datetime.now(UTC).date())
+        payment = cards.reference(request.payment_info, self.secret, datetime.now(UTC).date())
         known = None if request.order_id is None else self._known(request.order_id)
         if known is not None:
             wanted = tuple((line.item_id, line.quantity) for line in known.items)
@@ -239,14 +250,10 @@ class Placement(Shop):
 
     def _known(self, order_id: str) -> PlacementOrder | None:
         """The order of that number as it was first taken."""
-        file = f"{(self._folder / 'journal.db').resolve().as_uri()}?mode=ro"
+        file = f"{(self.folder / 'journal.db').resolve().as_uri()}?mode=ro"
         with closing(apsw.Connection(file, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)) as db:
             body = db.execute(_FIRST_RECORD, (order_id, Place.plan.name, Accept.plan.name)).get
         return None if body is None else codec.decode(_Started, str(body).encode(), "journal").input
-
-    @cached_property
-    def _secret(self) -> bytes:
-        return cards.secret(self._folder)
 
     # What is answered.
 

@@ -31,7 +31,7 @@ from amends.demo.messages import (
     RecordApproval,
     TakeOverOrder,
 )
-from amends.demo.stocking import RETRY
+from amends.demo.stocking import ATTEMPT_S, RETRY
 
 REVIEW = "review"
 SUPPLIER = "supplier"
@@ -41,8 +41,6 @@ NOBODY = ""
 DEADLINE_S = 5.0
 UNDO_RESERVE_S = 1.0
 
-# As long as a service needs to get over a handler that hangs: there is time for a few attempts before the deadline.
-ATTEMPT_S = 1.0
 # For people and suppliers there is time: a week of attempts. An undo that keeps failing gets as many, but they follow
 # each other in half a second, so a person is asked for after a quarter of an hour.
 WAITING_S = 300.0

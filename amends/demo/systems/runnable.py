@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
-from amends import Saga, System
-from amends.demo.domain import Order
+from amends import Completed, InputError, Outcome, Saga, System
+from amends.demo.domain import Order, in_words
 from amends.demo.faults import FaultPlan
 from amends.protocol import codec
 
@@ -78,6 +78,7 @@ class Runnable(Generic[I, A]):
         from_order: a real order as this system's input; InputError if it can't be one.
         units: what an input wants, by item; for filling the shelves.
         say: an input's answer, and the seconds it took, as the customer's line.
+        turned_away: the line of an input that was not taken; if there is none, it gets no line.
         refused: why it did not go well, in a word or two; None if it did.
         numbers: what it tells at the end of the input.
     """
@@ -88,12 +89,26 @@ class Runnable(Generic[I, A]):
     units: Callable[[I], Mapping[str, int]]
     say: Callable[[I, A, float], str]
     refused: Callable[[A], str | None]
+    turned_away: Callable[[I], str] | None = None
     numbers: Callable[[Any], Mapping[str, object]] = no_numbers
 
 
 def json_line(kind: type[I], where: str) -> Callable[[str], I]:
     """A `read` for JSON lines; the error names the field and what is wanted there."""
-    return lambda line: codec.decode(kind, line.encode(), where)
+    return lambda line: read_json(kind, line.encode(), where)
+
+
+def read_json(kind: type[I], data: bytes, where: str) -> I:
+    """`data` as a `kind`, or an InputError in words."""
+    try:
+        return codec.decode(kind, data, where)
+    except InputError as error:
+        raise InputError(where, error.path, in_words(error.problem)) from None
+
+
+def refused(outcome: Outcome) -> str | None:
+    """A `refused` for sagas: the reason alone, for what follows its colon is the case (which item)."""
+    return None if isinstance(outcome, Completed) else outcome.reason.partition(":")[0]
 
 
 def runnable(name: str) -> Runnable[Any, Any]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from amends import Completed, Handle, InputError, Outcome, Results, Saga, retriable, step
-from amends.demo.cards import reference, secret
+from amends.demo import cards
 from amends.demo.domain import CURRENCY, LINES_MAX, Order, OrderId, PaymentInfo, Wanted, total_units
 from amends.demo.faults import FaultPlan
 from amends.demo.messages import (
@@ -34,13 +34,10 @@ from amends.demo.services.payment import Payment
 from amends.demo.services.shipping import Shipping
 from amends.demo.shop import CALM, Shop
 from amends.demo.stocking import ATTEMPT_S, RETRY
-from amends.demo.systems.runnable import Runnable
+from amends.demo.systems.runnable import Runnable, read_json, refused
 from amends.protocol import codec
 
 SERVICES = (Inventory, Payment, Shipping)
-
-HOME = "United Kingdom"
-"""Where a parcel goes whose address names no country."""
 
 _ORDER = re.compile(
     r"\s*order\s+(?P<order_id>[^,]+?)\s*,\s*user\s+(?P<user_id>[^,]+?)\s*,\s*items:\s*\[(?P<items>.*)\]\s*,"
@@ -54,7 +51,12 @@ _FORM = "Order <id>, User <number>, Items: [{<item>, <quantity>}, ...], Payment:
 
 Items = Annotated[tuple[Wanted, ...], Meta(min_length=1, max_length=LINES_MAX)]
 UserNumber = Annotated[int, Meta(ge=0, le=2**62)]
-Country = Annotated[str, Meta(min_length=1, max_length=60)]
+Country = Annotated[str, Meta(max_length=60)]
+Where = Annotated[str, Meta(max_length=1_000)]
+
+_FIRST = ("name", "street", "city", "postcode")
+"""In this order the fields of an address are written; others follow as they came."""
+_NAME = re.compile(r"[A-Za-z_]{1,40}")
 
 
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,17 +66,18 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
     user_id: UserNumber
     items: Items
     payment_info: dict[str, Any] | str
-    shipping_address: dict[str, Any] | str
+    shipping_address: dict[str, Any] | Where
 
 
 class StreamOrder(Struct, frozen=True, forbid_unknown_fields=True):
-    """One order of the stream; the payment is a reference, and of the address there is what the way costs by."""
+    """One order of the stream; the payment is a reference, and the country is empty if no field names one."""
 
     order_id: OrderId
     user_id: UserNumber
     items: Items
     payment_info: PaymentInfo
     country: Country
+    address: Where = ""
 
 
 def units_of(order: Request | StreamOrder) -> dict[str, int]:
@@ -100,7 +103,8 @@ class StreamedOrder(Saga, name="stream", deadline_s=30.0):
 
     @step(to="shipping", after=[authorize], timeout_s=ATTEMPT_S, retry=RETRY)
     def prepare(self, order: StreamOrder, done: Results) -> PrepareShipment:
-        return PrepareShipment(order.order_id, order.country, sum(units_of(order).values()), CURRENCY)
+        units = sum(units_of(order).values())
+        return PrepareShipment(order.order_id, order.country, units, CURRENCY, order.address)
 
     @retriable(to="inventory", timeout_s=ATTEMPT_S, retry=RETRY)
     def commit(self, order: StreamOrder, done: Results) -> CommitStock:
@@ -120,29 +124,41 @@ class Stream(Shop):
 
     def __init__(self, folder: str | Path, plan: FaultPlan = CALM) -> None:
         super().__init__(folder, [StreamedOrder], SERVICES, plan)
-        self._folder = Path(folder)
 
     def submit(self, request: Request) -> Handle:
         """Hand an order in without waiting; the same order again is the same instance."""
-        order = StreamOrder(
-            request.order_id,
-            request.user_id,
-            request.items,
-            reference(_part(request.payment_info), secret(self._folder), datetime.now(UTC).date()),
-            _part(request.shipping_address).get("country", HOME),
-        )
+        # Of a payment told in a word there are no fields.
+        payment = request.payment_info if isinstance(request.payment_info, dict) else {}
+        reference = cards.reference(payment, self.secret, datetime.now(UTC).date())
+        country, address = _where_to(request.shipping_address)
+        order = StreamOrder(request.order_id, request.user_id, request.items, reference, country, address)
         return self.system.submit(StreamedOrder, order, key=order.order_id)
 
 
-def _part(told: dict[str, Any] | str) -> dict[str, Any]:
-    """What is told by fields; a word or an address in one line has none."""
-    return told if isinstance(told, dict) else {}
+def _where_to(told: dict[str, Any] | str) -> tuple[str, str]:
+    """The country, if a field names it, and the rest of the address in one line."""
+    if isinstance(told, str):
+        return "", told
+    fields = {name: _field(name, value) for name, value in told.items() if value is not None}
+    country = fields.pop("country", "")
+    names = [*(name for name in _FIRST if name in fields), *(name for name in fields if name not in _FIRST)]
+    return country, ", ".join(fields[name] for name in names if fields[name])
+
+
+def _field(name: str, value: object) -> str:
+    """What stands in a field of an address; a postcode may be a number."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and name != "country":
+        return str(value)
+    where = f".{name}" if _NAME.fullmatch(name) else ""
+    raise InputError("order", f"$.shipping_address{where}", f"wanted text, found {type(value).__name__}")
 
 
 def read(line: str) -> Request:
     """A line of the stream, JSON or the customer's text; InputError with what is wrong with it."""
     is_json = line.lstrip().startswith("{")
-    return codec.decode(Request, line.encode() if is_json else codec.encode(_fields(line)), "order")
+    return read_json(Request, line.encode() if is_json else codec.encode(_fields(line)), "order")
 
 
 def _fields(line: str) -> Mapping[str, object]:
@@ -174,19 +190,22 @@ def _number(text: str) -> int | str:
 def from_order(order: Order) -> Request:
     """A real order; what it costs is what the catalogue says."""
     items = tuple(Wanted(item.item_id, item.quantity) for item in order.items)
+    user_id = _number(order.user_id)
+    if not isinstance(user_id, int):
+        raise InputError("order", "$.user_id", f"wanted a number, found {user_id!r}")
     payment = {"method": order.payment_info.method, "account": order.payment_info.account}
     address = {"country": order.shipping_address.country}
-    return Request(order.order_id, int(order.user_id), items, payment, address)
+    return Request(order.order_id, user_id, items, payment, address)
 
 
 def say(request: Request, outcome: Outcome, _took_s: float) -> str:
     """The customer's line."""
-    return f"Order {request.order_id} {'confirmed' if isinstance(outcome, Completed) else 'failed'}"
+    return f"Order {request.order_id} confirmed" if isinstance(outcome, Completed) else turned_away(request)
 
 
-def refused(outcome: Outcome) -> str | None:
-    """The reason alone: what follows its colon is the case (which item)."""
-    return None if isinstance(outcome, Completed) else outcome.reason.partition(":")[0]
+def turned_away(request: Request) -> str:
+    """The line of an order that is not to be, whatever the reason."""
+    return f"Order {request.order_id} failed"
 
 
 def numbers(stream: Stream) -> Mapping[str, object]:
@@ -205,6 +224,7 @@ RUNNABLE = Runnable(
     from_order=from_order,
     units=units_of,
     say=say,
+    turned_away=turned_away,
     refused=refused,
     numbers=numbers,
 )

@@ -3,7 +3,8 @@
 Reading asks the service, writing tells it, and what a view is given at once it tells in one
 message. A value that can't be is refused before anything is told. What no single message can
 do (`d[k] -= 1`, `setdefault`, `pop`) reads and then writes, as it does with a dict that several
-threads share.
+threads share. A copy of a view, or a pickle, is the caller's own dict or set. Who wants a dict and
+nothing like one, as `json.dumps` does, is given `dict(view)`.
 """
 
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, MutableMapping, MutableSet, ValuesView
@@ -38,6 +39,9 @@ class DictView(MutableMapping[str, V]):
         self._read = read
         self._write = write
         self._sound = sound
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, V]]]:
+        return dict, (self.copy(),)
 
     def __getitem__(self, key: Any) -> V:
         if not isinstance(key, str):
@@ -84,7 +88,7 @@ class DictView(MutableMapping[str, V]):
         return dict(self._read(None))
 
     def update(self, other: Any = (), /, **more: V) -> None:
-        changes = {self._key(key): self._sound(f"{self._name}[{key!r}]", v) for key, v in dict(other, **more).items()}
+        changes = self._sound_items(dict(other, **more))
         if changes:
             self._write(changes, ())
 
@@ -98,6 +102,18 @@ class DictView(MutableMapping[str, V]):
         there = tuple(self)
         if there:
             self._write({}, there)
+
+    def replace(self, content: object) -> None:
+        """Let this be all that is there."""
+        if not isinstance(content, Mapping):
+            raise TypeError(f"{self._name}: found {type(content).__name__}, wanted a dict")
+        changes = self._sound_items(content)
+        gone = tuple(key for key in self if key not in changes)
+        if changes or gone:
+            self._write(changes, gone)
+
+    def _sound_items(self, items: Mapping[Any, V]) -> dict[str, V]:
+        return {self._key(key): self._sound(f"{self._name}[{key!r}]", value) for key, value in items.items()}
 
     def _key(self, key: object) -> str:
         if not isinstance(key, str):
@@ -155,6 +171,9 @@ class SetView(MutableSet[str]):
     def __repr__(self) -> str:
         return repr(self.copy())
 
+    def __reduce__(self) -> tuple[type, tuple[set[str]]]:
+        return set, (self.copy(),)
+
     def __ior__(self, other: AbstractSet[str]) -> Self:  # type: ignore[override,misc]
         self.update(other)
         return self
@@ -163,9 +182,38 @@ class SetView(MutableSet[str]):
         self.difference_update(other)
         return self
 
+    def __iand__(self, other: AbstractSet[Any]) -> Self:
+        self.intersection_update(other)
+        return self
+
+    def __ixor__(self, other: AbstractSet[str]) -> Self:  # type: ignore[override,misc]
+        self.symmetric_difference_update(other)
+        return self
+
     def copy(self) -> set[str]:
         """All that is there now, as a set of the caller's own."""
         return set(self._read())
+
+    def union(self, *others: Iterable[Any]) -> set[Any]:
+        return self.copy().union(*others)
+
+    def intersection(self, *others: Iterable[Any]) -> set[str]:
+        return self.copy().intersection(*others)
+
+    def difference(self, *others: Iterable[Any]) -> set[str]:
+        return self.copy().difference(*others)
+
+    def symmetric_difference(self, other: Iterable[Any]) -> set[Any]:
+        return self.copy().symmetric_difference(other)
+
+    def issubset(self, other: Iterable[Any]) -> bool:
+        return self.copy().issubset(other)
+
+    def issuperset(self, other: Iterable[Any]) -> bool:
+        return self.copy().issuperset(other)
+
+    def isdisjoint(self, other: Iterable[Any]) -> bool:
+        return self.copy().isdisjoint(other)
 
     def add(self, value: str) -> None:
         self.update((value,))
@@ -175,18 +223,51 @@ class SetView(MutableSet[str]):
 
     def update(self, *others: Iterable[str]) -> None:
         """Add the members of all of them."""
-        more = set[str]().union(*others)
-        for member in more:
-            if not isinstance(member, str):
-                raise TypeError(f"{self._name}: found a member that is {member!r}, wanted a str")
-        if more:
-            self._write(tuple(sorted(more)), ())
+        self._change(set[str]().union(*others), set())
 
     def difference_update(self, *others: Iterable[Any]) -> None:
         """Remove the members of all of them, where they are there."""
-        less = sorted(member for member in set[Any]().union(*others) if isinstance(member, str))
-        if less:
-            self._write((), tuple(less))
+        less = set[Any]().union(*others)
+        self._change(set(), {member for member in less if isinstance(member, str)})
+
+    def intersection_update(self, *others: Iterable[Any]) -> None:
+        """Remove what is not in all of them."""
+        there = self.copy()
+        self._change(set(), there - there.intersection(*others))
+
+    def symmetric_difference_update(self, other: Iterable[str]) -> None:
+        """Add what is not there of it, and remove what is."""
+        there, other = self.copy(), set(other)
+        self._change(other - there, other & there)
 
     def clear(self) -> None:
-        self.difference_update(self.copy())
+        self._change(set(), self.copy())
+
+    def replace(self, content: object) -> None:
+        """Let this be all that is there."""
+        # What stands in a text is letters, and no order's number.
+        if isinstance(content, str) or not isinstance(content, Iterable):
+            raise TypeError(f"{self._name}: found {type(content).__name__}, wanted a set")
+        there, wanted = self.copy(), set(content)
+        self._change(wanted - there, there - wanted)
+
+    def _change(self, more: AbstractSet[str], less: AbstractSet[str]) -> None:
+        for member in more:
+            if not isinstance(member, str):
+                raise TypeError(f"{self._name}: found a member that is {member!r}, wanted a str")
+        if more or less:
+            self._write(tuple(sorted(more)), tuple(sorted(less)))
+
+
+class HoldsViews:
+    """What is assigned to an attribute that is a view becomes the view's content, for a view that is lost helps nobody.
+
+    The view stays what it was; the dict or set that was assigned is not looked at any more.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        view = vars(self).get(name)
+        if not isinstance(view, DictView | SetView):
+            super().__setattr__(name, value)
+        elif value is not view:  # as it is after `|=`
+            view.replace(value)

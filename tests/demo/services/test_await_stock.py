@@ -12,6 +12,7 @@ from amends.demo.messages import AwaitStock, CommitStock, ReceiveStock, ReserveS
 from amends.demo.services.inventory import Inventory
 from amends.protocol.messages import Answer, Never, Reply, Unavailable, Undone
 from tests.actors.world import ServiceUnderTest
+from tests.demo.services.meddling import someone_changes
 from tests.demo.services.test_inventory import shelves
 
 Told = dict[str, Answer]
@@ -114,6 +115,24 @@ def test_a_reservation_is_waited_for_as_well(house: Warehouse) -> None:
     assert house.want("o2", B=1) == {}
     assert house.waits == {"o2": ["o1"]}
     assert house.give_up("o1") == {"o1": Undone(), "o2": reserved(1)}
+
+
+def test_two_writers_of_one_wait_lose_nothing(house: Warehouse) -> None:
+    """A decision is made again if a row it was made from has changed: units come, one leaves, one waits in vain."""
+    house.want("o1", B=1)
+    house.want("o2", A=1, B=1)
+    given = someone_changes(house.inventory.db, "waits")
+    assert house.give_up("o1") == {"o1": Undone(), "o2": reserved(2)}
+    assert len(given) == 2, "it was not tried again"
+    assert shelves(house.inventory) == {"A": (1, 1, 0), "B": (0, 1, 0)}
+    house.want("o3", B=1)
+    left = someone_changes(house.inventory.db, "waits")
+    house.give_up("o3")
+    assert len(left) == 2
+    house.want("o4", B=1)
+    refused = someone_changes(house.inventory.db, "waits")
+    assert house.commit("o2") == {"o4": Refused("short_stock: B")}
+    assert len(refused) == 2
 
 
 def test_a_delivery_and_a_count_serve_who_waits(house: Warehouse) -> None:

@@ -9,6 +9,7 @@ from amends import Done, Refused
 from amends.demo.messages import CommitStock, ReceiveStock, Reserved, ReserveStock, StockConflicts
 from amends.demo.services.inventory import Inventory
 from amends.demo.versioned import WrongState
+from tests.demo.services.meddling import someone_changes
 
 RESERVE = ReserveStock("o-1", {"A": 2, "B": 1})
 
@@ -153,6 +154,40 @@ def test_no_order_is_refused_from_memory(inventory: Inventory) -> None:
     inventory.release(ReserveStock("o-1", {"A": 5}), Reserved(5))
     by_another_process(inventory, "A", 4)
     assert inventory.reserve(ReserveStock("o-3", {"A": 2})) == Refused("short_stock: A")
+
+
+def test_memory_that_is_ahead_is_no_conflict(inventory: Inventory) -> None:
+    """Of a turn that was rolled back: nobody else was here, until somebody is."""
+    conflicts = inventory.conflicts(StockConflicts())
+    for order_id in ("o-1", "o-2"):
+        inventory.db.execute("begin immediate")
+        inventory.reserve(ReserveStock(order_id, {"A": 1, "B": 1}))
+        inventory.db.execute("rollback")
+    inventory.reserve(ReserveStock("o-3", {"A": 1, "B": 1}))
+    inventory.release(ReserveStock("o-3", {"A": 1, "B": 1}), Reserved(2))
+    assert inventory.conflicts(StockConflicts()) == conflicts
+    by_another_process(inventory, "A", 1)
+    inventory.reserve(ReserveStock("o-4", {"A": 1, "B": 1}))
+    assert inventory.conflicts(StockConflicts()) == conflicts + 1
+
+
+@pytest.mark.parametrize("units", [{"A": 2, "B": 1}, {"A": 1}])
+def test_two_writers_of_one_reservation_lose_nothing(inventory: Inventory, units: dict[str, int]) -> None:
+    """One that changed since it was read is read again, whether all of it is given back or a part."""
+    inventory.reserve(RESERVE)
+    tried = someone_changes(inventory.db, "reservations")
+    inventory.release(ReserveStock("o-1", units), Reserved(0))
+    assert len(tried) == 2, "it was not tried again"
+    assert shelves(inventory)["A"] == (3 + units["A"], 2 - units["A"], 0)
+
+
+def test_two_writers_of_one_reservation_commit_it_once(inventory: Inventory) -> None:
+    """What went out is what is there when it goes."""
+    inventory.reserve(RESERVE)
+    tried = someone_changes(inventory.db, "reservations")
+    inventory.commit(CommitStock("o-1"))
+    assert len(tried) == 2, "it was not tried again"
+    assert shelves(inventory) == {"A": (3, 0, 2), "B": (0, 0, 1)}
 
 
 def test_memory_of_what_was_taken_back_does_no_harm(inventory: Inventory) -> None:

@@ -73,6 +73,14 @@ def test_what_was_taken_is_not_taken_again(inventory: Inventory) -> None:
     assert shelves(inventory) == {"A": (3, 0, 2), "B": (0, 0, 1)}
 
 
+@pytest.mark.parametrize("units", [{"A": 1}, {"A": 2}, {"A": 3, "B": 1}, {"A": 2, "B": 1, "C": 1}])
+def test_what_was_taken_is_not_other_units(inventory: Inventory, units: dict[str, int]) -> None:
+    """An order that wants others now, more or fewer, does not hear that it has them."""
+    inventory.take(TAKE)
+    assert inventory.take(TakeStock("o-1", units)) == Refused("order_exists: other units are taken for it")
+    assert shelves(inventory) == {"A": (3, 0, 2), "B": (0, 0, 1)}
+
+
 @pytest.mark.parametrize(
     ("units", "reason"),
     [({"A": 6}, "short_stock: A"), ({"A": 1, "B": 2}, "short_stock: B"), ({"A": 1, "C": 1}, "no_price: C")],
@@ -120,7 +128,8 @@ def test_what_was_returned_may_be_taken_again(inventory: Inventory) -> None:
     """By the same order, of what it wants now."""
     inventory.take(TAKE)
     inventory.take_back(ReturnStock("o-1"))
-    assert inventory.take(TakeStock("o-1", {"A": 1})) == Done(Taken(Money(250, CURRENCY)))
+    for _ in range(2):
+        assert inventory.take(TakeStock("o-1", {"A": 1})) == Done(Taken(Money(250, CURRENCY)))
     inventory.take_back(ReturnStock("o-1"))
     assert shelves(inventory) == UNTOUCHED
 

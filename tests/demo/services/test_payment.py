@@ -19,6 +19,7 @@ from amends.demo.messages import (
 )
 from amends.demo.services.payment import Payment
 from amends.demo.versioned import WrongState
+from tests.demo.services.meddling import someone_changes
 
 AUTHORIZE = AuthorizePayment("o-1", "u-1", "account", "17850", Money(500, "GBP"))
 CHARGE = ChargePayment("o-1", "u-1", "account", "17850", Money(500, "GBP"))
@@ -101,6 +102,25 @@ def test_an_order_is_charged_once(opened: Any) -> None:
     payment.charge(CHARGE)
     assert payment.charge(CHARGE) == Done()
     assert balances(payment) == {"customer": -500, "revenue": 500}
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        ("u-1", "account", "17850", Money(501, "GBP")),
+        ("u-1", "account", "17850", Money(500, "EUR")),
+        ("u-2", "account", "17850", Money(500, "GBP")),
+        ("u-1", "card_token", "17850", Money(500, "GBP")),
+        ("u-1", "account", "17851", Money(500, "GBP")),
+    ],
+    ids=["amount", "currency", "user", "method", "account"],
+)
+def test_an_order_is_charged_on_one_set_of_terms(opened: Any, terms: Any) -> None:
+    """Whoever charges it on others hears that it was not, and the reason repeats none of them."""
+    payment = opened(Payment)
+    payment.charge(CHARGE)
+    assert payment.charge(ChargePayment("o-1", *terms)) == Refused("order_exists: it was charged on other terms")
+    assert (state(payment), balances(payment)) == ("charged", {"customer": -500, "revenue": 500})
 
 
 @pytest.mark.parametrize("by_command", [False, True])
@@ -250,6 +270,33 @@ def test_a_limit_can_be_changed_and_lifted(opened: Any) -> None:
     assert payment.authorize(a_payment(2, 101)) == Refused("insufficient_funds")
     assert payment.authorize(a_payment(3, 2**60, account="other")) == Done()
     assert used(payment) == [("17850", 500, 400, 3)]
+
+
+@pytest.mark.parametrize("undo", ["void", "refund"])
+def test_two_writers_of_one_limit_lose_nothing_that_is_given_back(opened: Any, undo: str) -> None:
+    """A row that changed between the read and the write is read again."""
+    payment = opened(Payment)
+    payment.set_limits(SetLimits({"17850": 1000}))
+    if undo == "void":
+        payment.authorize(AUTHORIZE)
+        tried = someone_changes(payment.db, "limits")
+        payment.void(AUTHORIZE, None)
+    else:
+        payment.charge(CHARGE)
+        tried = someone_changes(payment.db, "limits")
+        payment.refund(RefundPayment("o-1"))
+    assert len(tried) == 2, "it was not tried again"
+    assert used(payment) == [("17850", 1000, 0, 4)]
+
+
+def test_what_is_given_back_is_never_above_the_limit(opened: Any) -> None:
+    """Not if that is lower by now than what is still used."""
+    payment = opened(Payment)
+    payment.authorize(a_payment(1, 400))
+    payment.authorize(a_payment(2, 300))
+    payment.set_limits(SetLimits({"17850": 100}))
+    payment.void(a_payment(1, 400), None)
+    assert used(payment) == [("17850", 100, 300, 2)]
 
 
 def test_two_writers_of_one_limit_lose_nothing(opened: Any) -> None:

@@ -52,6 +52,32 @@ def test_a_parcel_that_can_not_go_is_refused(opened: Any, country: str, currency
     assert opened(Shipping).prepare(PrepareShipment("o-1", country, 1, currency)) == Refused(reason)
 
 
+@pytest.mark.parametrize(
+    ("country", "address", "told"),
+    [
+        ("", "5 Rue de Rivoli, Paris, France", ("France", "europe", 995)),
+        ("", "5 rue de Rivoli, Paris, FRANCE ", ("France", "europe", 995)),
+        ("", "1 High Street, Leeds", ("United Kingdom", "home", 395)),
+        ("", "France", ("France", "europe", 995)),
+        ("EIRE", "5 Rue de Rivoli, Paris, France", ("EIRE", "near", 595)),
+        ("Atlantis", "", ("Atlantis", "world", 1495)),
+    ],
+)
+def test_an_address_may_tell_the_country(opened: Any, country: str, address: str, told: tuple[Any, ...]) -> None:
+    """With its last part, where nobody says it otherwise; the address is kept as it is."""
+    shipping = opened(Shipping)
+    shipping.prepare(PrepareShipment("o-1", country, 1, "GBP", address))
+    kept = shipping.db.execute("select country, zone, cost_minor, coalesce(address, '') from shipments").fetchall()
+    assert kept == [(*told, address)]
+
+
+@pytest.mark.parametrize(("country", "address"), [("", ""), (" ", "  "), ("", "somewhere, Unspecified")])
+def test_a_parcel_without_an_address_is_refused(opened: Any, country: str, address: str) -> None:
+    """As is one to a place that is none."""
+    prepared = opened(Shipping).prepare(PrepareShipment("o-1", country, 1, "GBP", address))
+    assert prepared == Refused("bad_address")
+
+
 def test_a_planned_bad_address_is_refused(opened: Any) -> None:
     """The fault looks like a place no parcel can go to."""
     shipping = opened(Shipping, bad_address=1.0)
@@ -86,7 +112,17 @@ def test_an_order_is_scheduled_once(opened: Any) -> None:
     """Whoever schedules it again hears that it is done, and nothing changes."""
     shipping = opened(Shipping)
     shipping.schedule(SCHEDULE)
-    assert shipping.schedule(ScheduleShipment("o-1", {"city": "York"})) == Done()
+    assert shipping.schedule(ScheduleShipment("o-1", dict(reversed(SCHEDULE.address.items())))) == Done()
+    assert parcels(shipping) == [("o-1", "Leeds", "scheduled", 1)]
+
+
+@pytest.mark.parametrize("address", [{"city": "Leeds"}, {**SCHEDULE.address, "city": "York"}, {}])
+def test_a_parcel_goes_to_one_address(opened: Any, address: dict[str, str]) -> None:
+    """Whoever schedules it to another one hears that it does not go there."""
+    shipping = opened(Shipping)
+    shipping.schedule(SCHEDULE)
+    refused = Refused("order_exists: it is scheduled to another address")
+    assert shipping.schedule(ScheduleShipment("o-1", address)) == refused
     assert parcels(shipping) == [("o-1", "Leeds", "scheduled", 1)]
 
 

@@ -1,5 +1,5 @@
--- A parcel prepared in two stages knows its country and what its way costs; one scheduled at once knows the address
--- that the customer wrote.
+-- A parcel prepared in two stages has its country, what its way costs, and its address as text; one that was scheduled at
+-- once has the fields of the address that the customer wrote, as JSON.
 create table shipments (
     order_id   text primary key,
     country    text,
@@ -7,10 +7,11 @@ create table shipments (
     units      integer check (units > 0),
     cost_minor integer check (cost_minor >= 0),
     currency   text,
-    address    text check (json_valid(address)),
+    address    text,
     state      text not null check (state in ('prepared', 'dispatched', 'scheduled', 'cancelled')),
     version    integer not null default 1,
-    check (address is not null or country || zone || units || cost_minor || currency is not null)
+    check (iif(zone is null, address is not null and json_valid(address),
+               country || units || cost_minor || currency is not null))
 ) strict, without rowid;
 
 -- Orders that can't be shipped, in the order in which they came in.
