@@ -5,6 +5,7 @@ by hand in turn, so that a machine that gets slower does so for both. What count
 medians and their ratios.
 """
 
+import importlib
 import json
 import platform
 import statistics
@@ -30,6 +31,16 @@ _BY_HAND = {1: 300, 10: 600, 100: 800, 1_000: 1_500}
 
 _SLOW_MS = 2.0
 
+
+def _on_postgres(name: str) -> Callable[..., Any]:
+    """A measurement of a module that needs the extra."""
+
+    def measure(*arguments: Any) -> Any:
+        return getattr(importlib.import_module("bench.postgres"), name)(*arguments)
+
+    return measure
+
+
 _MEASURES: dict[str, Callable[..., Any]] = {
     "amends": sagas.measure,
     "by hand": baseline.measure,
@@ -37,8 +48,14 @@ _MEASURES: dict[str, Callable[..., Any]] = {
     "waiting": scale.waiting,
     "recovery": scale.recovery,
     "aging": scale.aging,
+    "commits to postgres": _on_postgres("commits"),
+    "commits to a file": _on_postgres("commits_to_file"),
+    "journal in postgres": _on_postgres("measure"),
     **systems.MEASURES,
 }
+
+# Batches per measurement of a journal's store, by records in each.
+_BATCHES = {1: 5_000, 100: 500}
 
 # Orders per measurement of an order system, by number in flight.
 _ORDERS = {1: 300, 100: 3_000}
@@ -80,6 +97,34 @@ def systems_command(runs: int, *, quick: bool, orders: Path | None, catalogue: P
                 timing = systems.real_stream(Path(folder), orders, catalogue, in_flight, _REAL_ORDERS // smaller)
             _add_row(table, "stream, real orders", msgspec.to_builtins(timing))
     Console().print(table)
+
+
+@main.command("postgres")
+@click.option("--runs", default=3, show_default=True, help="Times each is measured.")
+@click.option("--quick", is_flag=True, help="Small counts and one run: to see that it works.")
+def postgres_command(runs: int, *, quick: bool) -> None:
+    """The journal on a PostgreSQL server, beside one in a file.
+
+    The server is the one that AMENDS_BENCH_POSTGRES names, or that of this machine.
+    """
+    runs, smaller = (1, 20) if quick else (runs, 1)
+    console = Console()
+    for rows, count in _BATCHES.items():
+        for what in ("commits to postgres", "commits to a file"):
+            found = _medians([_one(what, rows, count // smaller) for _ in range(runs)])
+            console.print(f"{what}: {found['rate']:,.0f}/s of {rows} record(s), {found['rows_rate']:,.0f} records/s")
+    table = Table(title="The shop's saga, its services in files")
+    for column in ("journal", "in flight", "sagas", "sagas/s", "p50 ms", "p99 ms", "CPU us/saga"):
+        table.add_column(column, justify="left" if column == "journal" else "right")
+    for in_flight, count in _AMENDS.items():
+        sagas_each = max(in_flight, count // smaller)
+        pairs = [
+            (_one("journal in postgres", in_flight, sagas_each), _one("amends", in_flight, sagas_each))
+            for _ in range(runs)
+        ]
+        _add_row(table, "PostgreSQL", _medians([on_server for on_server, _ in pairs]))
+        _add_row(table, "SQLite", _medians([in_file for _, in_file in pairs]))
+    console.print(table)
 
 
 def _add_row(table: Table, name: str, measured: dict[str, Any]) -> None:

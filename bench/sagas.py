@@ -17,18 +17,22 @@ _WARM_UP = 50
 
 def measure(folder: Path, in_flight: int, count: int) -> Timing:
     """Run `count` orders, `in_flight` at a time."""
-    placed = orders(count + _WARM_UP)
     with Coordinator(folder, PLAN) as shop:
-        system = shop.system
-        stock_up(system, stock_for(placed))
-        for order in placed[:_WARM_UP]:
-            system.run(PlaceOrder, order, key=order.order_id)
-        watch = Stopwatch()
-        if in_flight == 1:
-            _one_by_one(system, placed[_WARM_UP:], watch)
-        else:
-            place_many(system, placed[_WARM_UP:], in_flight, watch)
-        return watch.timing("amends", in_flight)
+        return time_system(shop.system, "amends", in_flight, count)
+
+
+def time_system(system: System, what: str, in_flight: int, count: int) -> Timing:
+    """The same on a system that is open."""
+    placed = orders(count + _WARM_UP)
+    stock_up(system, stock_for(placed))
+    for order in placed[:_WARM_UP]:
+        system.run(PlaceOrder, order, key=order.order_id)
+    watch = Stopwatch()
+    if in_flight == 1:
+        _one_by_one(system, placed[_WARM_UP:], watch)
+    else:
+        place_many(system, placed[_WARM_UP:], in_flight, watch)
+    return watch.timing(what, in_flight)
 
 
 def _one_by_one(system: System, placed: list[Order], watch: Stopwatch) -> None:

@@ -30,6 +30,7 @@ ADAPTERS = {
     "amends.actors.journal.salvage",
     "amends.actors.journal.sqlite",
     "amends.actors.storage.folder",
+    "amends.actors.storage.postgres",
     "amends.actors.transport.in_process",
     "amends.actors.transport.rabbitmq",
     "amends.supervisor.runtimes.pool",

@@ -101,6 +101,8 @@ class System:
         retention_s: how long an ended instance, and a service's memory of a step, is kept, in seconds; longer than
             any instance may be open.
         transport: wraps the transport, as to lose messages in a drill.
+        journal: a PostgreSQL database that keeps the journal in place of the folder, as
+            `postgresql://user:password@host:5432/database?schema=amends`; needs the extra `amends[postgres]`.
 
     Raises PlanError at once if a plan does not fit the services; opens files only with `open` or `with`.
     """
@@ -116,8 +118,9 @@ class System:
         max_open: int = 10_000,
         retention_s: float = RETENTION_S,
         transport: Wrap | None = None,
+        journal: str | None = None,
     ) -> None:
-        self._storage: Storage = Folder(Path(folder))
+        self._storage = _storage(folder, journal)
         specs = _specs(services)
         self._plans = _plans(sagas, specs)
         self._plot = Plot(specs, self._plans, max_open, retention_s)
@@ -321,6 +324,18 @@ class System:
         if tree.gave_up:
             raise SystemStopped(f"{self._storage.name}: its supervisors gave up: {tree.gave_up}; open it again")
         return tree
+
+
+def _storage(folder: str | Path, journal: str | None) -> Storage:
+    if "://" in str(folder):
+        raise AmendsError("folder: services keep their files in a folder; the URL of a journal goes to `journal`")
+    if journal is None:
+        return Folder(Path(folder))
+    try:
+        from amends.actors.storage.postgres import JournalOnServer  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise AmendsError(f"journal: {error}; a journal on a server needs `pip install 'amends[postgres]'`") from error
+    return JournalOnServer(Path(folder), journal)
 
 
 def _queue_status(mailbox: Mailbox) -> QueueStatus:

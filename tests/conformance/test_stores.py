@@ -1,18 +1,21 @@
 """What every journal store does; one suite, each store."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from amends.actors.journal.memory import MemoryStore
+from amends.actors.journal.postgres import PostgresStore
 from amends.actors.journal.sqlite import SqliteStore
 from amends.actors.journal.store import Batch, Instance, Store, Stored, checksum, verify
 from amends.protocol import codec
 from amends.protocol.errors import RecordCorrupt
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Ended, Record, Started, StepDone
+from tests.servers import postgres_schema
 
 
 class Place:
@@ -28,17 +31,21 @@ class Place:
         return self.store
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """Where each of the stores keeps its content."""
-    if request.param == "memory":
-        memory = MemoryStore()
-        opened = iter([memory])
-        place = Place(lambda: next(opened, None) or memory.reopened())
-    else:
-        place = Place(lambda: SqliteStore(tmp_path / "journal.db"))
-    yield place
-    place.store.close()
+    with ExitStack() as stack:
+        if request.param == "memory":
+            memory = MemoryStore()
+            opened = iter([memory])
+            place = Place(lambda: next(opened, None) or memory.reopened())
+        elif request.param == "sqlite":
+            place = Place(lambda: SqliteStore(tmp_path / "journal.db"))
+        else:
+            url = stack.enter_context(postgres_schema())
+            place = Place(lambda: PostgresStore(url))
+        yield place
+        place.store.close()
 
 
 @pytest.fixture
@@ -132,6 +139,23 @@ def test_find_by_key(store: Store) -> None:
     store.write(Batch([instance("a", "k", "s"), instance("b", "k", "t")], [], []))
     found = store.find("s", "k"), store.find("t", "k"), store.find("s", "other")
     assert [i and i.saga_id for i in found] == ["a", "b", None]
+
+
+@pytest.mark.parametrize("key", ["", "a\0b", "a\\0b", "\\", "naïve 🐢", "k" * 100_000], ids=ascii)
+def test_any_text_is_a_key(store: Store, key: str) -> None:
+    """It is found by what it was, whatever that is, and comes back so."""
+    store.write(Batch([instance("a")._replace(key=key), instance("b", "a0b")], [], []))
+    found = store.find("s", key)
+    assert found == instance("a")._replace(key=key)
+    assert store.instance("a") == found
+
+
+def test_last_of_several_ends(store: Store) -> None:
+    """An instance that is put aside in the batch of its end is aside, whether the batch began it or not."""
+    ends = [("completed", 7.0, "a"), ("completed", 7.0, "b"), ("quarantined", 8.0, "a"), ("quarantined", 8.0, "b")]
+    store.write(opened("a"))
+    store.write(opened("b")._replace(ends=ends))
+    assert store.counts() == {"quarantined": 2}
 
 
 def test_end(store: Store) -> None:

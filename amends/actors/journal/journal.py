@@ -4,7 +4,7 @@ A forced record is on disk before anything that depends on it is sent, so a cras
 repeats a message but never invents one. All that comes in one turn is one commit, and records
 that are not forced wait for the next one that is, a little while at most. When the disk does
 not take it, new instances are refused, and what was accepted is kept here and tried again. When
-the store can't be read, this incarnation ends, and the next one opens it again.
+the store's content can't be read, this incarnation ends, and the next one opens it again.
 Turning history back into a state is `protocol.state.replay`, not ours.
 """
 
@@ -26,7 +26,7 @@ from amends.actors.journal.messages import (
     Quarantine,
     ReadBack,
 )
-from amends.actors.journal.store import Batch, Blocked, Instance, Store, Stored, checksum, verify
+from amends.actors.journal.store import Batch, Blocked, InDoubt, Instance, Store, Stored, checksum, verify
 from amends.protocol import codec
 from amends.protocol.errors import RecordCorrupt
 from amends.protocol.messages import SagaId
@@ -102,9 +102,9 @@ class Journal(Actor):
 
     def settle(self) -> None:
         now_s = self.clock.now_s()
-        opened = self._take_opens()
+        self._take_opens()
         if self._write_now(now_s):
-            self._write(opened)
+            self._write()
         for opening, saga_id in self._known:
             self._answer_known(opening, SagaId(saga_id))
         self._known.clear()
@@ -173,10 +173,9 @@ class Journal(Actor):
 
     # Openings.
 
-    def _take_opens(self) -> list[Open]:
+    def _take_opens(self) -> None:
         """Add the instances whose keys are new to the batch; the others are answered after it."""
         opens, self._opens = self._opens, []
-        taken: list[Open] = []
         keys: set[tuple[str, str]] = set()
         for opening in opens:
             started = opening.started
@@ -186,7 +185,12 @@ class Journal(Actor):
             if self._blocked:
                 self.tell(opening.reply_to, NotOpened(started.saga_id, self._blocked))
                 continue
-            known = self._store.find(started.saga, started.key)
+            try:
+                known = self._store.find(started.saga, started.key)
+            except Blocked as error:
+                self._wait(str(error))
+                self.tell(opening.reply_to, NotOpened(started.saga_id, self._blocked))
+                continue
             if known is not None:
                 self._known.append((opening, known.saga_id))
                 continue
@@ -197,12 +201,16 @@ class Journal(Actor):
             keys.add((started.saga, started.key))
             self._ends[started.saga_id] = (0, 0)
             self._add(started.saga_id, opening.records, (started.at,) * len(opening.records))
-            taken.append(opening)
-        return taken
+            self._pending.opened.append(opening)
 
     def _answer_known(self, opening: Open, saga_id: SagaId) -> None:
         """An earlier caller started it; whoever asks now gets to know what became of it."""
-        instance, records, problem = self._history(saga_id)
+        try:
+            instance, records, problem = self._history(saga_id)
+        except Blocked as error:
+            self._wait(str(error))
+            self.tell(opening.reply_to, NotOpened(opening.started.saga_id, self._blocked))
+            return
         if instance is None or problem:
             self.tell(opening.reply_to, NotOpened(opening.started.saga_id, problem, corrupt=True))
             if instance is not None and instance.state in _CLOSED:
@@ -214,17 +222,18 @@ class Journal(Actor):
 
     # The commit.
 
-    def _write(self, opened: list[Open]) -> None:
+    def _write(self) -> None:
         pending = self._pending
         try:
             self._store.write(Batch(pending.instances, pending.records, pending.ends))
         except Blocked as error:
-            self._on_blocked(opened, str(error))
+            pending.in_doubt |= isinstance(error, InDoubt) and bool(pending)
+            self._on_blocked(str(error))
             return
         if self._blocked:
             self._blocked = ""
             telemetry.log.warning(telemetry.JOURNAL_UNBLOCKED, path=self._store.path)
-        for opening in opened:
+        for opening in pending.opened:
             self.tell(opening.reply_to, Opened(opening.started.saga_id))
         for address, message in pending.then:
             self.tell(address, message)
@@ -233,21 +242,37 @@ class Journal(Actor):
             self._ends.pop(SagaId(saga_id), None)
         self._pending = _Pending()
 
-    def _on_blocked(self, opened: list[Open], reason: str) -> None:
-        """Refuse what is new, keep what was accepted."""
-        refused = {opening.started.saga_id for opening in opened}
-        for opening in opened:
+    def _on_blocked(self, reason: str) -> None:
+        """Keep what was accepted, and refuse what is new, unless that may have been written."""
+        pending = self._pending
+        if not pending.in_doubt:
+            self._refuse_opened(reason)
+        pending.forced = bool(pending.records or pending.ends)
+        if pending.forced or self._blocked:
+            self._wait(reason)
+        else:
+            self._say_blocked(reason)
+
+    def _refuse_opened(self, reason: str) -> None:
+        pending = self._pending
+        refused = {opening.started.saga_id for opening in pending.opened}
+        for opening in pending.opened:
             self._ends.pop(opening.started.saga_id, None)
             self.tell(opening.reply_to, NotOpened(opening.started.saga_id, reason))
-        pending = self._pending
+        pending.opened = []
         pending.instances = []
         pending.records = [r for r in pending.records if r.saga_id not in refused]
         pending.ends = [end for end in pending.ends if end[2] not in refused]
-        pending.forced = bool(pending.records or pending.ends)
+
+    def _wait(self, reason: str) -> None:
+        """Try again after a while; until then new instances are refused."""
+        self._say_blocked(reason)
+        self._blocked = reason
+        self._retry_due_s = self.clock.now_s() + RETRY_S
+
+    def _say_blocked(self, reason: str) -> None:
         if not self._blocked:
             telemetry.log.error(telemetry.JOURNAL_BLOCKED, path=self._store.path, reason=reason)
-        self._blocked = reason if pending.forced else ""
-        self._retry_due_s = self.clock.now_s() + RETRY_S
 
     # Reading.
 
@@ -258,11 +283,16 @@ class Journal(Actor):
         """
         unwritten = {record.saga_id for record in self._pending.records}
         reads, self._reads = self._reads, []
-        for read in reads:
+        for number, read in enumerate(reads):
             if isinstance(read, ReadBack) and read.saga_id in unwritten:
                 self._reads.append(read)
-            else:
+                continue
+            try:
                 self._answer_read(read)
+            except Blocked as error:
+                self._wait(str(error))
+                self._reads += reads[number:]
+                return
 
     def _answer_read(self, read: ReadBack | ListOpen | Count) -> None:
         match read:
@@ -285,6 +315,9 @@ class Journal(Actor):
             verify(saga_id, stored)
             records = tuple(codec.decode_record(saga_id, s.seq, s.schema, s.body.encode()) for s in stored)
             _agree(saga_id, instance, records)
+            if instance is not None and instance.state == "open":
+                # Whoever reads it back is about to append to it.
+                self._ends.setdefault(saga_id, (len(stored), stored[-1].checksum))
             return instance, records, ""
         except RecordCorrupt as error:
             return instance, (), str(error)
@@ -301,16 +334,22 @@ def _agree(saga_id: SagaId, instance: Instance | None, records: tuple[Record, ..
 
 
 class _Pending:
-    """The next batch, and whom to tell what once it is written."""
+    """The next batch, and whom to tell what once it is written.
 
-    __slots__ = ("ends", "forced", "instances", "records", "since_s", "then")
+    Attributes:
+        in_doubt: an attempt to write it may have succeeded.
+    """
+
+    __slots__ = ("ends", "forced", "in_doubt", "instances", "opened", "records", "since_s", "then")
 
     def __init__(self) -> None:
+        self.opened: list[Open] = []
         self.instances: list[Instance] = []
         self.records: list[Stored] = []
         self.ends: list[tuple[str, float, str]] = []
         self.then: list[tuple[Address, object]] = []
         self.forced = False
+        self.in_doubt = False
         self.since_s = 0.0
 
     def __bool__(self) -> bool:

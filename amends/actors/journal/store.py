@@ -55,7 +55,11 @@ class Batch(NamedTuple):
 
 
 class Blocked(Exception):  # noqa: N818 - reads as the fact it reports
-    """The store can't write now and has written nothing of the batch; the same batch may be tried again."""
+    """The store can't be used now and has written nothing of the batch; the same batch may be tried again."""
+
+
+class InDoubt(Blocked):
+    """As Blocked, but perhaps all of the batch is written; whether it is shows once the same batch is tried again."""
 
 
 class Store(Protocol):
@@ -63,6 +67,7 @@ class Store(Protocol):
 
     What can't be read or written because the place where it stands is damaged raises StorageError, which names that
     place; opened again, the store has put aside what the damage concerns and lists everything else as it was.
+    A store that is reached over a network raises Blocked for reading, too, while it can't be.
     """
 
     path: str
@@ -70,7 +75,10 @@ class Store(Protocol):
     """The grant this opening got: one more than any before."""
 
     def write(self, batch: Batch) -> None:
-        """All of the batch or, with Blocked, nothing of it. What is there already is left as it is."""
+        """All of the batch or, with Blocked, nothing of it; with InDoubt, one of the two.
+
+        What is there already is left as it is.
+        """
         ...
 
     def find(self, saga: str, key: str) -> Instance | None:

@@ -25,7 +25,7 @@ from amends.actors.journal.messages import (
     ReadBack,
 )
 from amends.actors.journal.sqlite import SqliteStore
-from amends.actors.journal.store import Batch, Blocked
+from amends.actors.journal.store import Batch, Blocked, InDoubt, Instance, Stored
 from amends.protocol.errors import StorageError
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Decided, Direction, Ended, Record, Started, StepDone
@@ -270,6 +270,144 @@ def test_full_disk_at_the_time_of_pruning(journal: JournalUnderTest, store: SpyS
     journal.runtime.advance(200)
     assert journal.asker.take() == ["first"]
     assert store.prunings > 0
+
+
+class FarStore(SpyStore):
+    """A store over a network, which can be away; a write may reach it and its answer be lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.answer_lost = False
+
+    def write(self, batch: Batch) -> None:
+        self._reach()
+        super().write(batch)
+        if self.answer_lost:
+            self.answer_lost, self.away = False, True
+            raise InDoubt("connection lost")
+
+    def find(self, saga: str, key: str) -> Instance | None:
+        self._reach()
+        return super().find(saga, key)
+
+    def instance(self, saga_id: str) -> Instance | None:
+        self._reach()
+        return super().instance(saga_id)
+
+    def history(self, saga_id: str) -> list[Stored]:
+        self._reach()
+        return super().history(saga_id)
+
+    def counts(self) -> dict[str, int]:
+        self._reach()
+        return super().counts()
+
+    def _reach(self) -> None:
+        if self.away:
+            raise Blocked("no route to host")
+
+
+@pytest.fixture
+def far() -> FarStore:
+    """A store over a network."""
+    return FarStore()
+
+
+@pytest.fixture
+def far_journal(far: FarStore, nobody_left: None) -> Any:
+    """A journal over it."""
+    journal = JournalUnderTest(lambda: far)
+    yield journal
+    journal.stop()
+
+
+def test_commit_in_doubt(far_journal: JournalUnderTest, far: FarStore) -> None:
+    """Nobody is told yes or no until it is known; then everybody is told yes, and all of it is there once."""
+    far_journal.tell(open_one(far_journal, "a"))
+    far.answer_lost = True
+    assert far_journal.tell(open_one(far_journal, "b"), append(far_journal, 1, DONE, forced=True, then="go")) == []
+    far_journal.runtime.advance(RETRY_S)
+    assert far_journal.asker.take() == []  # still away, and still in doubt
+    assert kinds(far_journal.tell(open_one(far_journal, "c"))) == ["NotOpened"]
+    far.away = False
+    far_journal.runtime.advance(RETRY_S)
+    assert sorted(kinds(far_journal.asker.take())) == ["Opened", "str"]
+    assert ([r.seq for r in far.history("a")], [r.seq for r in far.history("b")]) == ([0, 1], [0])
+    assert far.instance("c") is None
+
+
+def test_commit_of_records_nobody_waits_for_in_doubt(far_journal: JournalUnderTest, far: FarStore) -> None:
+    """It is looked at again at the journal's own pace."""
+    far_journal.tell(open_one(far_journal, "a"))
+    far_journal.tell(append(far_journal, 1, DONE))
+    far.answer_lost = True
+    far_journal.runtime.advance(LAZY_S)
+    far.away = False
+    far.writes.clear()
+    far_journal.runtime.advance(RETRY_S)
+    assert [len(batch.records) for batch in far.writes] == [1]
+
+
+def test_store_away_when_instances_are_opened(far_journal: JournalUnderTest, far: FarStore) -> None:
+    """They are refused, a known key among them, and taken as soon as the store is back."""
+    far_journal.tell(open_one(far_journal, "a"))
+    far.away = True
+    refused = far_journal.tell(open_one(far_journal, "b"), open_one(far_journal, "c"), open_one(far_journal, "d", "a"))
+    assert kinds(refused) == ["NotOpened"] * 3
+    far.away = False
+    far_journal.runtime.advance(RETRY_S)
+    told = far_journal.tell(open_one(far_journal, "b"), open_one(far_journal, "d", "a"))
+    assert kinds(told) == ["Opened", "Known"]
+    assert far_journal.keeper.told == []
+
+
+def test_store_away_when_a_known_instance_is_read(far_journal: JournalUnderTest, far: FarStore) -> None:
+    """Its key was found, and its history can't be had: who asks is told to come again."""
+    far_journal.tell(open_one(far_journal, "a"))
+    found = far.find
+
+    def find_and_lose(saga: str, key: str) -> Instance | None:
+        instance = found(saga, key)
+        far.away = True
+        return instance
+
+    far.find = find_and_lose  # type: ignore[method-assign]
+    (refused,) = far_journal.tell(open_one(far_journal, "d", "a"))
+    assert isinstance(refused, NotOpened)
+    assert not refused.corrupt
+    assert far_journal.keeper.told == []
+
+
+def test_store_away_when_it_is_read(far_journal: JournalUnderTest, far: FarStore) -> None:
+    """Readers wait, and are answered when the store is back."""
+    far_journal.tell(open_one(far_journal, "a"))
+    far.away = True
+    future: Future[dict[str, int]] = Future()
+    assert far_journal.tell(ReadBack(A, far_journal.asker), Count(future)) == []
+    far_journal.runtime.advance(RETRY_S)
+    assert not future.done()
+    far.away = False
+    far_journal.runtime.advance(RETRY_S)
+    assert kinds(far_journal.asker.take()) == ["History"]
+    assert future.result(0) == {"open": 1}
+    assert far_journal.keeper.told == []
+
+
+def test_who_was_read_back_appends_without_another_look(far: FarStore, nobody_left: None) -> None:
+    """What a resumed instance adds waits for a store that is away like any other's."""
+    journal = JournalUnderTest(lambda: far)
+    journal.tell(open_one(journal, "a"))
+    journal.stop()
+    journal = JournalUnderTest(lambda: far)
+    journal.tell(ReadBack(A, journal.asker))
+    far.away = True
+    assert journal.tell(append(journal, 1, DONE, forced=True, then="go")) == []
+    far.away = False
+    journal.runtime.advance(RETRY_S)
+    assert journal.asker.take() == ["go"]
+    assert journal.keeper.told == []
+    journal.stop()
 
 
 def test_prune(store: SpyStore, nobody_left: None) -> None:

@@ -10,7 +10,7 @@ from amends.actors.callers import Submit
 from amends.actors.coordinator import _HANDLERS, Coordinator
 from amends.actors.journal.journal import Journal, _Pending
 from amends.actors.journal.memory import MemoryStore
-from amends.actors.journal.messages import Append, History, Open, Opened, ReadBack
+from amends.actors.journal.messages import Append, History, Opened, ReadBack
 from amends.actors.saga import InstanceEnded, SagaActor
 from amends.protocol.codec import decode_record
 from amends.protocol.records import Ended, Intervened, Started
@@ -69,9 +69,9 @@ def cancel_told_too_early() -> Iterator[None]:
 def full_disk_not_noticed() -> Iterator[None]:
     """A disk without room is taken for one that has written."""
 
-    def on_blocked(journal: Journal, opened: list[Open], reason: str) -> None:
+    def on_blocked(journal: Journal, reason: str) -> None:
         pending, journal._pending = journal._pending, _Pending()
-        for opening in opened:
+        for opening in pending.opened:
             journal.tell(opening.reply_to, Opened(opening.started.saga_id))
         for address, message in pending.then:
             journal.tell(address, message)

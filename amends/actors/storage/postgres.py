@@ -1,0 +1,31 @@
+"""A journal on a PostgreSQL server, and the services' SQLite files in a folder of this machine."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import apsw
+
+from amends.actors import postgres
+from amends.actors.journal.postgres import PostgresStore
+from amends.actors.storage.folder import Folder
+
+
+class JournalOnServer:
+    """Opens the journal that a URL names, and the services of one folder, which is made with it.
+
+    Args:
+        url: as of `PostgresStore`.
+    """
+
+    def __init__(self, path: Path, url: str) -> None:
+        self.name = postgres.target(url).name
+        self._url = url
+        self._path = path
+        self._folder = Folder(path)
+
+    def open_store(self) -> PostgresStore:
+        self._path.mkdir(parents=True, exist_ok=True)
+        return PostgresStore(self._url)
+
+    def open_service(self, service: str, scripts: Mapping[str, Sequence[str]]) -> apsw.Connection:
+        return self._folder.open_service(service, scripts)
