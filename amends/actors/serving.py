@@ -102,7 +102,8 @@ class Serving:
             if self._service.address.dead is not None:
                 self._service.tell(self._service.address.dead, dead_letter)
         for message, answer in self._answers:
-            reply = Reply(message.saga_id, message.step, PHASES[type(message)], message.attempt, answer)
+            phase, reply_to = PHASES[type(message)], message.reply_to
+            reply = Reply(message.saga_id, message.step, phase, message.attempt, answer, reply_to)
             for address, letter in self._transport.to_saga(reply):
                 self._service.tell(address, letter)
         self._outdated.clear()

@@ -24,7 +24,7 @@ from amends.actors.service import Service, ServiceSpec
 from amends.actors.storage.folder import Folder
 from amends.actors.storage.port import Storage
 from amends.actors.transport.in_process import InProcess
-from amends.actors.transport.port import Transport
+from amends.actors.transport.port import Broker, Line, Transport
 from amends.actors.tree import OWN_NAMES, Ground, Plot, Runtimes, Tree
 from amends.protocol import codec
 from amends.protocol.errors import AmendsError, PlanError, SystemStopped
@@ -103,6 +103,9 @@ class System:
         transport: wraps the transport, as to lose messages in a drill.
         journal: a PostgreSQL database that keeps the journal in place of the folder, as
             `postgresql://user:password@host:5432/database?schema=amends`; needs the extra `amends[postgres]`.
+        broker: carries messages between this process and others; without one everything is in this process.
+        elsewhere: services that other processes have, reached by the broker: classes, or the names of those that are
+            not written in Python, whose commands are then not checked.
 
     Raises PlanError at once if a plan does not fit the services; opens files only with `open` or `with`.
     """
@@ -119,12 +122,18 @@ class System:
         retention_s: float = RETENTION_S,
         transport: Wrap | None = None,
         journal: str | None = None,
+        broker: Broker | None = None,
+        elsewhere: Sequence[type[Service] | str] = (),
     ) -> None:
         self._storage = _storage(folder, journal)
         specs = _specs(services)
-        self._plans = _plans(sagas, specs)
+        if elsewhere and broker is None:
+            raise PlanError("elsewhere: services of other processes are reached by a broker; wanted one")
+        self._plans = _plans(sagas, specs, elsewhere)
         self._plot = Plot(specs, self._plans, max_open, retention_s)
         self._wrap = transport
+        self._broker = broker
+        self._line: Line | None = None
         self._pid = 0
         self._tree: Tree | None = None
 
@@ -144,6 +153,8 @@ class System:
             store.close()
             raise
         tree.start(store)
+        if self._line is not None:
+            self._line.open()
         self._tree = tree
         self._pid = os.getpid()
         _open_systems.add(self)
@@ -155,9 +166,11 @@ class System:
         return Ground(runtimes, self._storage, self._connect)
 
     def _connect(
-        self, services: Mapping[str, Address], sagas: Mapping[SagaId, Address], timers: Address, clock: Clock
+        self, services: Mapping[str, Mailbox], sagas: Mapping[SagaId, Address], timers: Address, clock: Clock
     ) -> Transport:
-        transport = InProcess(services, sagas)
+        transport: Transport = InProcess(services, sagas)
+        if self._broker is not None:
+            transport = self._line = self._broker.connect(services, sagas, clock)
         return transport if self._wrap is None else self._wrap(transport, timers, clock)
 
     def stop(self, timeout_s: float = 10.0) -> None:
@@ -166,6 +179,9 @@ class System:
         if tree is not None and self._pid == os.getpid():
             _open_systems.discard(self)
             tree.stop(timeout_s)
+            if self._line is not None:
+                # After the actors: what their last turns told is to be sent.
+                self._line.close(timeout_s)
 
     def drain(self, timeout_s: float | None = None) -> None:
         """Refuse new instances and wait until none is open; TimeoutError if that takes longer."""
@@ -360,14 +376,26 @@ def _specs(services: Iterable[type[Service] | ServiceSpec]) -> dict[str, Service
     return specs
 
 
-def _plans(sagas: Iterable[type[Saga]], specs: Mapping[str, ServiceSpec]) -> dict[tuple[str, int], Plan]:
+def _plans(
+    sagas: Iterable[type[Saga]], specs: Mapping[str, ServiceSpec], elsewhere: Iterable[type[Service] | str]
+) -> dict[tuple[str, int], Plan]:
+    known = {name: spec.service for name, spec in specs.items()}
+    unseen: set[str] = set()
+    for service in elsewhere:
+        name = service if isinstance(service, str) else service.name
+        if name in known or name in unseen:
+            raise PlanError(f"elsewhere: {name!r} stands twice; a service that is here as well stands in services only")
+        if isinstance(service, str):
+            unseen.add(name)
+        else:
+            known[name] = service
     contracts: Contracts = {
-        name: {command: (h.command, h.handling) for command, h in spec.service.handlers.items()}
-        for name, spec in specs.items()
+        name: {command: (h.command, h.handling) for command, h in service.handlers.items()}
+        for name, service in known.items()
     }
     plans: dict[tuple[str, int], Plan] = {}
     for saga in sagas:
-        check_with_services(saga.plan, contracts)
+        check_with_services(saga.plan, contracts, unseen)
         if (saga.plan.name, saga.plan.version) in plans:
             raise PlanError(f"saga {saga.plan.name!r} version {saga.plan.version}: two plans of that name and version")
         plans[saga.plan.name, saga.plan.version] = saga.plan

@@ -50,7 +50,7 @@ SERVICES_WINDOW: Final = RestartWindow(intensity=100, period_s=30.0)
 OWN_NAMES: Final = ("root", "services", "dead-letters", "timers", "journal", "coordinator")
 """The names of the actors every system has; no service may have one of them."""
 
-Connect = Callable[[Mapping[str, Address], Mapping[SagaId, Address], Address, Clock], Transport]
+Connect = Callable[[Mapping[str, Mailbox], Mapping[SagaId, Address], Address, Clock], Transport]
 """Makes the transport, given the services, the open instances, the timers and the clock."""
 
 

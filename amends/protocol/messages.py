@@ -82,6 +82,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         saga_id, step: together the idempotency key.
         attempt: which try this is, from 1; its reply says it back.
         token: the sender's grant; an older one than the fence has seen for this saga is not obeyed.
+        reply_to: where its answer goes, in the transport's own words; empty where that needs no saying.
     """
 
     service: str
@@ -89,6 +90,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     step: str
     attempt: int
     token: int
+    reply_to: str = ""
 
     @property
     def key(self) -> IdempotencyKey:
@@ -123,6 +125,7 @@ class Reply(msgspec.Struct, frozen=True):
     Attributes:
         phase: the kind of message it answers: "do", "undo" or "resolve".
         attempt: that message's attempt.
+        reply_to: that message's `reply_to`.
     """
 
     saga_id: SagaId
@@ -130,3 +133,4 @@ class Reply(msgspec.Struct, frozen=True):
     phase: str
     attempt: int
     answer: Answer
+    reply_to: str = ""

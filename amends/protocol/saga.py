@@ -7,7 +7,7 @@ with its services, and named. How a step is undone is the service's business.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
@@ -315,12 +315,18 @@ Contracts = Mapping[str, Mapping[str, tuple[type, Handling]]]
 """By service and command name: the command's class and what the service says of it."""
 
 
-def check_with_services(plan: Plan, contracts: Contracts) -> None:
-    """PlanError unless every step's command has a handler, and an undo where it needs one."""
+def check_with_services(plan: Plan, contracts: Contracts, unseen: Collection[str] = ()) -> None:
+    """PlanError unless every step's command has a handler, and an undo where it needs one.
+
+    Args:
+        unseen: services that exist, but nothing else is known of them.
+    """
     for planned in plan.steps.values():
         where = f"saga {plan.name!r}: step {planned.name!r}"
+        if planned.to in unseen:
+            continue
         if planned.to not in contracts:
-            raise PlanError(f"{where}: unknown service {planned.to!r}; wanted one of {sorted(contracts)}")
+            raise PlanError(f"{where}: unknown service {planned.to!r}; wanted one of {sorted([*contracts, *unseen])}")
         handled = contracts[planned.to]
         command = planned.command.__name__
         if command not in handled or handled[command][0] is not planned.command:

@@ -11,6 +11,7 @@ import concurrent.futures
 import queue
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -37,6 +38,14 @@ class Address(Protocol):
 
     def tell(self, message: object) -> None:
         """Leave a message and go on."""
+        ...
+
+
+class Inbox(Address, Protocol):
+    """An address that says when it is done with a message."""
+
+    def deliver(self, message: object, receipt: Callable[[], None]) -> None:
+        """`tell`; `receipt` is called, in any thread, once a turn with the message has settled, or it is buried."""
         ...
 
 
@@ -69,9 +78,10 @@ class Letter:
         failures: how many incarnations it has killed.
         spent: it has killed too many, and is not handled again.
         since_s: when it was first seen to wait (monotonic); None if its wait is not measured.
+        receipt: called once the letter is done with.
     """
 
-    __slots__ = ("failures", "message", "reply_to", "since_s", "spent")
+    __slots__ = ("failures", "message", "receipt", "reply_to", "since_s", "spent")
 
     def __init__(self, message: Any, reply_to: "Future[Any] | None" = None) -> None:
         self.message = message
@@ -79,6 +89,7 @@ class Letter:
         self.failures = 0
         self.spent = False
         self.since_s: float | None = None
+        self.receipt: Callable[[], None] | None = None
 
 
 class DeadLetter:
@@ -182,6 +193,12 @@ class Mailbox:
     def tell(self, message: object) -> None:
         """Leave a message and go on."""
         self._put(Letter(message))
+
+    def deliver(self, message: object, receipt: Callable[[], None]) -> None:
+        """`tell`; `receipt` is called, in any thread, once a turn with the message has settled, or it is buried."""
+        letter = Letter(message)
+        letter.receipt = receipt
+        self._put(letter)
 
     def put(self, envelope: Any) -> None:
         """Pykka's way in, for `ActorRef.tell` and `ask`."""
@@ -290,6 +307,9 @@ class Mailbox:
 
     def settled(self) -> None:
         """The letters of this turn are done with."""
+        for letter in self._taken:
+            if letter.receipt is not None:
+                letter.receipt()
         self._taken.clear()
 
     def give_back(self, error: str, traceback: str, *, blame: bool, keep: Any = None, again: Any = None) -> None:
@@ -351,6 +371,8 @@ class Mailbox:
             self._bury(letter, "its address is closed")
 
     def _bury(self, letter: Letter, reason: str, traceback: str = "") -> None:
+        if letter.receipt is not None:
+            letter.receipt()
         if letter.reply_to is not None:
             error = ActorDeadError(f"{self.name}: {reason}")
             # Full: it has its answer, as those have that were asked in a turn that failed later.

@@ -32,6 +32,13 @@ JOURNAL_BLOCKED: Final = "journal.blocked"  # path, reason
 JOURNAL_UNBLOCKED: Final = "journal.unblocked"  # path
 JOURNAL_SALVAGED: Final = "journal.salvaged"  # path, copy, damage, instances, quarantined
 SERVICE_BLOCKED: Final = "service.blocked"  # service, reason
+BROKER_CONNECTED: Final = "broker.connected"  # broker
+BROKER_LOST: Final = "broker.lost"  # broker, reason, again_s
+BROKER_BLOCKED: Final = "broker.blocked"  # broker, reason
+BROKER_UNBLOCKED: Final = "broker.unblocked"  # broker
+MESSAGE_DROPPED: Final = "message.dropped"  # broker, waiting
+MESSAGE_REJECTED: Final = "message.rejected"  # queue, reason
+MESSAGE_RETURNED: Final = "message.returned"  # queue
 
 _stdlib = logging.getLogger("amends")
 _stdlib.addHandler(logging.NullHandler())

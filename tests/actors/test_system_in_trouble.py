@@ -181,7 +181,7 @@ def test_handler_that_hangs(booking: OpenSystem, tmp_path: Path) -> None:
 
     system = booking(Script(fare=hang))
     try:
-        slow, other = (system.start(BookTrip, Trip(name), key=name) for name in "ab")
+        slow, other = (system.start(LossyTrip, Trip(name), key=name) for name in "ab")
         assert isinstance(other.result(LONG_S), Completed)
         assert isinstance(slow.result(LONG_S), Completed)
         assert system.status().stuck_turns == 1
@@ -201,7 +201,7 @@ def test_handler_that_hangs_in_sql(booking: OpenSystem, tmp_path: Path) -> None:
             service.db.execute(endless).fetchall()
 
     system = booking(Script(fare=hang))
-    assert isinstance(system.run(BookTrip, Trip("a"), timeout_s=LONG_S), Completed)
+    assert isinstance(system.run(LossyTrip, Trip("a"), timeout_s=LONG_S), Completed)
     assert effects(tmp_path) == COMPLETED
 
 

@@ -1,5 +1,6 @@
-"""The same leftovers are looked for as in the tests of actors."""
+"""The same leftovers are looked for as in the tests of actors; real servers where there are some."""
 
 from tests.actors.conftest import booking, nobody_left
+from tests.rabbitmq import rabbit
 
-__all__ = ["booking", "nobody_left"]
+__all__ = ["booking", "nobody_left", "rabbit"]

@@ -1,13 +1,15 @@
 """The port: where a message or a reply has to be left so that it arrives, at least once if all goes well.
 
-A message may be lost, doubled, late or overtaken; sagas send again and fences make up for it.
+A message may be lost, doubled, late or overtaken; sagas send again and fences make up for it. A
+transport that leads out of the process is a line, and a broker makes it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from amends.protocol.messages import Message, Reply
-from amends.supervisor.mailbox import Address
+from amends.protocol.messages import Message, Reply, SagaId
+from amends.supervisor.mailbox import Address, Inbox
+from amends.supervisor.runtime import Clock
 
 Delivery = tuple[Address, object]
 
@@ -21,4 +23,29 @@ class Transport(Protocol):
 
     def to_saga(self, reply: Reply) -> Iterable[Delivery]:
         """What to leave where, for a saga to get `reply`; nothing if it has ended."""
+        ...
+
+
+class Line(Transport, Protocol):
+    """A transport with an end in other processes."""
+
+    def open(self) -> None:
+        """Begin to send and to receive, now or as soon as the other side can be reached."""
+        ...
+
+    def close(self, timeout_s: float) -> None:
+        """Send what waits, for as long as that, and end. What was received and not settled comes to somebody else."""
+        ...
+
+
+class Broker(Protocol):
+    """Carries messages between processes."""
+
+    def connect(self, services: Mapping[str, Inbox], sagas: Mapping[SagaId, Address], clock: Clock) -> Line:
+        """The line of one process, not opened yet.
+
+        Args:
+            services: those that are served here, by name.
+            sagas: the open instances of this process; it changes while the line is open.
+        """
         ...

@@ -1,0 +1,181 @@
+"""RabbitMQ as a transport: a durable queue for every service, one for the replies to every node.
+
+Messages leave once the sender's turn has settled, as with any transport: what an actor is given
+to tell is a `Publish`, and its address the publisher. A process may have services, a node, or
+both; also what goes from a node to a service beside it goes through the broker, where any other
+instance of that service may take it. When a command is acknowledged, `consumer` says; what
+happens when the broker is slow or gone, `publisher`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+import pika
+
+from amends.actors.transport.port import Delivery
+from amends.actors.transport.rabbitmq.connection import HEARTBEAT_S, Connection
+from amends.actors.transport.rabbitmq.consumer import Consumer, Receipt
+from amends.actors.transport.rabbitmq.counters import Counters
+from amends.actors.transport.rabbitmq.publisher import Limits, Publisher, publish
+from amends.actors.transport.rabbitmq.queues import Queues
+from amends.actors.transport.wire import Envelope, decode_message, decode_reply, encode_message, encode_reply
+from amends.protocol.errors import AmendsError, InputError
+from amends.protocol.messages import Message, Reply, SagaId
+from amends.supervisor.mailbox import Address, Inbox
+from amends.supervisor.runtime import Clock
+
+_NAME_MAX = 100
+
+
+@dataclass(frozen=True)
+class RabbitMq:
+    """Where the broker is, and how it is used; for `System(broker=...)`.
+
+    Attributes:
+        url: as in `amqp://user:password@host:5672/vhost`; what it may say beyond that is pika's `URLParameters`.
+        node: the name under which replies come back to this process, which no other one may have; empty for one that
+            has services only.
+        prefix: what the names of all queues begin with, the same in all processes that belong together.
+        prefetch: commands a service may have in its mailbox.
+        replies: the same for the replies to this node.
+        buffer, buffer_bytes: messages, and bytes of them, that may wait to be confirmed; more are dropped and counted.
+    """
+
+    url: str
+    node: str = ""
+    prefix: str = "amends"
+    prefetch: int = 200
+    replies: int = 1000
+    buffer: int = 10_000
+    buffer_bytes: int = 64 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        # An address may have a password in it, so what was found is not told.
+        try:
+            pika.URLParameters(self.url)
+        except Exception:  # noqa: BLE001 - what pika raises here has no common type
+            raise InputError("RabbitMq", "url", "wanted an address as in amqp://user:password@host:5672") from None
+        for field in ("node", "prefix"):
+            name = getattr(self, field)
+            if not (name.isprintable() and len(name) <= _NAME_MAX and (name or field == "node")):
+                raise InputError("RabbitMq", field, f"found {name!r}, wanted a name of at most {_NAME_MAX} characters")
+        for field, ceiling in (("prefetch", 65_535), ("replies", 65_535), ("buffer", None), ("buffer_bytes", None)):
+            number = getattr(self, field)
+            if number < 1 or (ceiling is not None and number > ceiling):
+                wanted = "at least 1" if ceiling is None else f"1 to {ceiling}"
+                raise InputError("RabbitMq", field, f"found {number!r}, wanted {wanted}")
+
+    def connect(self, services: Mapping[str, Inbox], sagas: Mapping[SagaId, Address], clock: Clock) -> "RabbitMqLine":
+        return RabbitMqLine(self, services, sagas, clock)
+
+
+class RabbitMqStatus(msgspec.Struct, frozen=True):
+    """A line at one moment; the counts are explained at `Counters`.
+
+    Attributes:
+        ready: it is connected, and all queues are read.
+        blocked: the broker takes nothing for now (its disk or its memory is full).
+        waiting: messages that are not confirmed.
+    """
+
+    ready: bool
+    blocked: bool
+    waiting: int
+    published: int
+    confirmed: int
+    republished: int
+    returned: int
+    dropped: int
+    delivered: int
+    redelivered: int
+    unreadable: int
+    unknown: int
+    connections: int
+
+
+class RabbitMqLine:
+    """The transport of one process."""
+
+    def __init__(
+        self, settings: RabbitMq, services: Mapping[str, Inbox], sagas: Mapping[SagaId, Address], clock: Clock
+    ) -> None:
+        self._node = settings.node
+        self._sagas = sagas
+        self._queues = queues = Queues(settings.prefix)
+        self._counters = counters = Counters()
+        parameters = pika.URLParameters(settings.url)
+        if parameters.heartbeat is None:
+            parameters.heartbeat = HEARTBEAT_S
+        name = f"amends {settings.node or 'services'}"
+        parameters.client_properties = {**(parameters.client_properties or {}), "connection_name": name}
+        broker = f"{parameters.host}:{parameters.port}"
+        self._connection = connection = Connection(broker, parameters, queues, counters, clock)
+        limits = Limits(settings.buffer, settings.buffer_bytes)
+        self._publisher = connection.publisher = Publisher(broker, queues, limits, counters, connection.call)
+
+        def consumer(queue: str, take: "partial[None]", prefetch: int, *, exclusive: bool) -> Consumer:
+            return Consumer(
+                queue, take, prefetch, queues, self._publisher, counters, connection.call, exclusive=exclusive
+            )
+
+        consumers = [
+            consumer(queues.service(name), partial(self._take_message, name, inbox), settings.prefetch, exclusive=False)
+            for name, inbox in services.items()
+        ]
+        if self._node:
+            replies = partial(self._take_reply)
+            consumers.append(consumer(queues.node(self._node), replies, settings.replies, exclusive=True))
+        connection.consumers = consumers
+
+    # As the port wants it.
+
+    def to_service(self, message: Message) -> Iterable[Delivery]:
+        if not self._node:
+            raise AmendsError("RabbitMq.node: this process has no name to which replies could come; wanted one")
+        envelope = encode_message(message, self._queues.node(self._node))
+        return ((self._publisher, publish(self._queues.service(message.service), envelope, declared=True)),)
+
+    def to_saga(self, reply: Reply) -> Iterable[Delivery]:
+        if not reply.reply_to:
+            return ()  # nobody asked: the service undid it of its own accord
+        return ((self._publisher, publish(reply.reply_to, encode_reply(reply), declared=False)),)
+
+    def open(self) -> None:
+        self._connection.open()
+
+    def close(self, timeout_s: float) -> None:
+        self._connection.close(timeout_s)
+
+    # For those who look at it.
+
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        """Whether it is connected, now or within that time."""
+        return self._connection.ready.wait(timeout_s)
+
+    def status(self) -> RabbitMqStatus:
+        """How it goes."""
+        return RabbitMqStatus(
+            ready=self._connection.ready.is_set(),
+            blocked=self._connection.blocked,
+            waiting=self._publisher.kept,
+            **{name: getattr(self._counters, name) for name in Counters.__slots__},
+        )
+
+    # What comes in.
+
+    def _take_message(self, name: str, inbox: Inbox, envelope: Envelope, receipt: Receipt) -> None:
+        message = decode_message(envelope)
+        if message.service != name:
+            raise InputError(str(envelope.kind), "$.service", f"found another service's name, this one is {name!r}")
+        inbox.deliver(message, receipt)
+
+    def _take_reply(self, envelope: Envelope, receipt: Receipt) -> None:
+        reply = decode_reply(envelope)
+        address = self._sagas.get(reply.saga_id)
+        if address is None:
+            self._counters.unknown += 1
+        else:
+            address.tell(reply)
+        receipt()
