@@ -90,7 +90,7 @@ class Asker:
 def serve(url: str, prefix: str, stop: Any) -> None:
     """The service's process."""
     echo = Echo()
-    echo.line = RabbitMq(url, prefix=prefix, prefetch=1000).connect({"echo": echo}, {}, SystemClock())
+    echo.line = RabbitMq(url, prefix=prefix, prefetch=1000).connect("", {"echo": echo}, {}, SystemClock())
     echo.line.open()
     stop.wait()
     echo.line.close(5.0)
@@ -99,7 +99,7 @@ def serve(url: str, prefix: str, stop: Any) -> None:
 def measure(url: str, prefix: str, in_flight: int, count: int) -> tuple[float, float]:
     """Requests answered per second, and microseconds of this process's CPU for each."""
     asker = Asker(count)
-    line = asker.line = RabbitMq(url, node="bench", prefix=prefix).connect({}, {SAGA: asker}, SystemClock())
+    line = asker.line = RabbitMq(url, prefix=prefix).connect("bench", {}, {SAGA: asker}, SystemClock())
     line.open()
     if not line.wait_until_ready(10.0):
         sys.exit(f"bench.transport: no RabbitMQ answers at {url.rpartition('@')[2]}")

@@ -111,8 +111,8 @@ def leave(deliveries: Iterable[Delivery]) -> None:
 def join_by(ends: Ends, rabbit: Rabbit) -> None:
     """A node and a process with the services, joined by the broker."""
     clock = ends.pool.clock
-    node = rabbit.settings(node="node").connect({}, ends.sagas, clock)
-    served = rabbit.settings().connect(ends.boxes, {}, clock)
+    node = rabbit.settings().connect("node", {}, ends.sagas, clock)
+    served = rabbit.settings().connect("", ends.boxes, {}, clock)
     for line in (node, served):
         ends.opened(line)
         assert line.wait_until_ready(WAIT_S)

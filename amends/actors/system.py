@@ -7,6 +7,7 @@ runtimes; what is built of them is `tree`'s business.
 import atexit
 import inspect
 import os
+import socket
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -27,7 +28,7 @@ from amends.actors.transport.in_process import InProcess
 from amends.actors.transport.port import Broker, Line, Transport
 from amends.actors.tree import OWN_NAMES, Ground, Plot, Runtimes, Tree
 from amends.protocol import codec
-from amends.protocol.errors import AmendsError, PlanError, SystemStopped
+from amends.protocol.errors import AmendsError, InputError, PlanError, SystemStopped
 from amends.protocol.events import CancelAnswer, Intervention, RetryNow, Skip, SupplyResult
 from amends.protocol.messages import SagaId
 from amends.protocol.saga import Contracts, Plan, Saga, check_with_services
@@ -39,6 +40,8 @@ from amends.supervisor.runtimes.pool import Pool
 from amends.supervisor.runtimes.threads import Threads
 
 RETENTION_S: Final = 30 * 86_400.0
+_NODE_MAX: Final = 100
+_HOST_MAX: Final = 60
 
 Wrap = Callable[[Transport, Address, Clock], Transport]
 """Makes a transport around another, given the timers and the clock; see `amends.testing.unreliable`."""
@@ -103,11 +106,14 @@ class System:
         transport: wraps the transport, as to lose messages in a drill.
         journal: a PostgreSQL database that keeps the journal in place of the folder, as
             `postgresql://user:password@host:5432/database?schema=amends`; needs the extra `amends[postgres]`.
+        node: the name of this process among those that share a journal or a broker, which no other one may have; the
+            next process of that name goes on where it stopped. Without one each opening has a new name.
         broker: carries messages between this process and others; without one everything is in this process.
         elsewhere: services that other processes have, reached by the broker: classes, or the names of those that are
             not written in Python, whose commands are then not checked.
 
-    Raises PlanError at once if a plan does not fit the services; opens files only with `open` or `with`.
+    Raises PlanError at once if a plan does not fit the services, and InputError if the node's name is none; opens files
+    only with `open` or `with`.
     """
 
     handle_type: ClassVar[type[Handle]] = Handle
@@ -122,9 +128,12 @@ class System:
         retention_s: float = RETENTION_S,
         transport: Wrap | None = None,
         journal: str | None = None,
+        node: str = "",
         broker: Broker | None = None,
         elsewhere: Sequence[type[Service] | str] = (),
     ) -> None:
+        if not (node.isprintable() and len(node) <= _NODE_MAX):
+            raise InputError("System", "node", f"found {node!r}, wanted a name of at most {_NODE_MAX} characters")
         self._storage = _storage(folder, journal)
         specs = _specs(services)
         if elsewhere and broker is None:
@@ -132,6 +141,7 @@ class System:
         self._plans = _plans(sagas, specs, elsewhere)
         self._plot = Plot(specs, self._plans, max_open, retention_s)
         self._wrap = transport
+        self._node = node
         self._broker = broker
         self._line: Line | None = None
         self._pid = 0
@@ -170,8 +180,12 @@ class System:
     ) -> Transport:
         transport: Transport = InProcess(services, sagas)
         if self._broker is not None:
-            transport = self._line = self._broker.connect(services, sagas, clock)
+            transport = self._line = self._broker.connect(self._name(clock), services, sagas, clock)
         return transport if self._wrap is None else self._wrap(transport, timers, clock)
+
+    def _name(self, clock: Clock) -> str:
+        """The node's; services alone need none."""
+        return (self._node or f"{socket.gethostname()[:_HOST_MAX]}-{clock.new_id()}") if self._plans else ""
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """End every turn, close every file. What was accepted and has not ended goes on at the next start."""

@@ -14,6 +14,7 @@ from amends import (
     Compensated,
     Completed,
     Done,
+    InputError,
     PlanError,
     Refused,
     Service,
@@ -368,3 +369,9 @@ def test_poisoned_instance_harms_no_other(booking: OpenSystem, tmp_path: Path) -
 
     until(kill_it)
     assert isinstance(system.run(BookTrip, Trip("b"), timeout_s=LONG_S), Completed)
+
+
+def test_node_whose_name_is_none_is_refused(tmp_path: Path) -> None:
+    """The error names the field and what was found."""
+    with pytest.raises(InputError, match=r"node.*'a\\nb'"):
+        System(tmp_path, sagas=[], services=[], node="a\nb")

@@ -52,7 +52,7 @@ def beyond(proxy: Proxy, rabbit: Rabbit) -> str:
 
 def a_node(ends: Ends, rabbit: Rabbit, **settings: Any) -> RabbitMqLine:
     """A line for sagas, open."""
-    line = rabbit.settings(node="node", **settings).connect({}, ends.sagas, ends.pool.clock)
+    line = rabbit.settings(**settings).connect("node", {}, ends.sagas, ends.pool.clock)
     ends.opened(line)
     ends.node = line
     return line
@@ -60,7 +60,7 @@ def a_node(ends: Ends, rabbit: Rabbit, **settings: Any) -> RabbitMqLine:
 
 def a_service(ends: Ends, rabbit: Rabbit, **settings: Any) -> RabbitMqLine:
     """A line for services, open."""
-    line = rabbit.settings(**settings).connect(ends.boxes, {}, ends.pool.clock)
+    line = rabbit.settings(**settings).connect("", ends.boxes, {}, ends.pool.clock)
     ends.opened(line)
     ends.served = line
     return line
@@ -155,7 +155,7 @@ def test_command_is_given_to_another_instance_when_its_turn_has_not_settled(ends
     assert reached.acquire(timeout=WAIT_S)  # its first turn, without a message
     goes_on.set()
     until(lambda: box.busy_since_s is None)
-    dying = rabbit.settings().connect({SEATS: box}, {}, pool.clock)
+    dying = rabbit.settings().connect("", {SEATS: box}, {}, pool.clock)
     dying.open()
     leave(ends.node.to_service(do(1)))
     assert reached.acquire(timeout=WAIT_S)
@@ -180,7 +180,7 @@ def test_service_has_no_more_than_it_may(ends: Ends, rabbit: Rabbit) -> None:
     box = Mailbox(SEATS, pool)
     spawn(box, lambda: Halting(reached, goes_on))
     assert reached.acquire(timeout=WAIT_S)
-    line = rabbit.settings(prefetch=5).connect({SEATS: box}, {}, pool.clock)
+    line = rabbit.settings(prefetch=5).connect("", {SEATS: box}, {}, pool.clock)
     for number in range(1, 21):
         leave(ends.node.to_service(do(number)))
     until(lambda: node.status().confirmed == 20)
@@ -274,7 +274,7 @@ def test_line_is_closed_while_it_tries_to_connect(ends: Ends, rabbit: Rabbit, pr
     """No thread stays, whatever it is waiting for."""
     before = threading.active_count()
     proxy.shut()
-    line = rabbit.settings(url=beyond(proxy, rabbit)).connect(ends.boxes, {}, ends.pool.clock)
+    line = rabbit.settings(url=beyond(proxy, rabbit)).connect("", ends.boxes, {}, ends.pool.clock)
     line.open()
     line.close(WAIT_S)
     assert threading.active_count() == before
@@ -282,7 +282,7 @@ def test_line_is_closed_while_it_tries_to_connect(ends: Ends, rabbit: Rabbit, pr
 
 def test_closing_sends_what_waits(ends: Ends, rabbit: Rabbit) -> None:
     """The replies of the last turns leave before the line ends."""
-    line = rabbit.settings(node="node").connect({}, ends.sagas, ends.pool.clock)
+    line = rabbit.settings().connect("node", {}, ends.sagas, ends.pool.clock)
     line.open()
     assert line.wait_until_ready(WAIT_S)
     for number in range(1, 2001):
@@ -346,7 +346,7 @@ def test_reply_to_a_node_that_is_gone_is_counted(ends: Ends, rabbit: Rabbit) -> 
 
 def test_second_node_of_a_name_does_not_take_the_firsts_replies(ends: Ends, rabbit: Rabbit) -> None:
     """It is not ready until the first has gone."""
-    first = rabbit.settings(node="node").connect({}, {}, ends.pool.clock)
+    first = rabbit.settings().connect("node", {}, {}, ends.pool.clock)
     first.open()
     assert first.wait_until_ready(WAIT_S)
     second = a_node(ends, rabbit)
@@ -358,7 +358,7 @@ def test_second_node_of_a_name_does_not_take_the_firsts_replies(ends: Ends, rabb
 
 def test_process_without_a_name_can_ask_nobody(ends: Ends, rabbit: Rabbit) -> None:
     """Nobody could answer it."""
-    line = rabbit.settings().connect({}, {}, ends.pool.clock)
+    line = rabbit.settings().connect("", {}, {}, ends.pool.clock)
     with pytest.raises(AmendsError, match="node"):
         line.to_service(do())
 
@@ -368,7 +368,6 @@ def test_process_without_a_name_can_ask_nobody(ends: Ends, rabbit: Rabbit) -> No
     [
         ("url", {"url": "http://secret@host"}),
         ("url", {"url": "amqp://guest:secret@host:port"}),
-        ("node", {"node": "a\nb"}),
         ("prefix", {"prefix": ""}),
         ("prefetch", {"prefetch": 0}),
         ("replies", {"replies": 65_536}),

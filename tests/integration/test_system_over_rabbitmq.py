@@ -77,7 +77,8 @@ def test_services_in_another_system(rabbit: Rabbit, tmp_path: Path, stack: ExitS
         sagas=[BookTrip],
         services=[],
         elsewhere=[Seats, Fares, Tickets],
-        broker=rabbit.settings(node="node"),
+        node="node",
+        broker=rabbit.settings(),
     )
     stack.enter_context(node)
     # The commands wait in their queues for whoever comes to serve them.
@@ -96,7 +97,7 @@ def test_services_beside_the_sagas_and_in_another_process(rabbit: Rabbit, tmp_pa
     here = [Seats.spec(script), Tickets.spec(script)]
     stack.enter_context(System(tmp_path / "fares", sagas=[], services=[Fares.spec(script)], broker=rabbit.settings()))
     node = System(
-        tmp_path / "node", sagas=[BookTrip], services=here, elsewhere=[Fares], broker=rabbit.settings(node="node")
+        tmp_path / "node", sagas=[BookTrip], services=here, elsewhere=[Fares], node="node", broker=rabbit.settings()
     )
     stack.enter_context(node)
     assert isinstance(node.run(BookTrip, Trip("trip"), timeout_s=LONG_S), Completed)
@@ -110,7 +111,7 @@ def test_service_in_another_language_takes_part(rabbit: Rabbit, tmp_path: Path, 
 
     stack.enter_context(the_foreign_service(rabbit))
     seats = Seats.spec(Script(seat=no_seat_for_bob))
-    broker = rabbit.settings(node="node")
+    broker = rabbit.settings()
     system = System(tmp_path, sagas=[DineOnBoard], services=[seats], elsewhere=["meals"], broker=broker)
     stack.enter_context(system)
     outcomes = {name: system.run(DineOnBoard, Trip(name), timeout_s=LONG_S) for name in ("Ada", "Bob", "Greedy", "Eve")}
@@ -127,12 +128,12 @@ def test_service_in_another_language_takes_part(rabbit: Rabbit, tmp_path: Path, 
 def test_open_instance_goes_on_in_the_next_process(rabbit: Rabbit, tmp_path: Path, stack: ExitStack) -> None:
     """Of the same node, whose replies have waited for it."""
     node = {"sagas": [BookTrip], "services": [], "elsewhere": [Seats, Fares, Tickets]}
-    with System(tmp_path / "node", broker=rabbit.settings(node="node"), **node) as system:  # type: ignore[arg-type]  # as above
+    with System(tmp_path / "node", node="node", broker=rabbit.settings(), **node) as system:  # type: ignore[arg-type]  # as above
         system.start(BookTrip, Trip("trip"), key="trip")
     script = Script()
     services = [Seats.spec(script), Fares.spec(script), Tickets.spec(script)]
     stack.enter_context(System(tmp_path / "services", sagas=[], services=services, broker=rabbit.settings()))
-    system = System(tmp_path / "node", broker=rabbit.settings(node="node"), **node)  # type: ignore[arg-type]  # as above
+    system = System(tmp_path / "node", node="node", broker=rabbit.settings(), **node)  # type: ignore[arg-type]  # as above
     stack.enter_context(system)
     outcome = system.run(BookTrip, Trip("trip"), key="trip", timeout_s=LONG_S)
     assert isinstance(outcome, Completed)
@@ -153,6 +154,6 @@ def test_services_elsewhere_are_checked_as_far_as_they_are_known(
     tmp_path: Path, elsewhere: list[Any], told: str
 ) -> None:
     """A step to nobody is found when the system is made."""
-    broker = Rabbit("amqp://localhost", None, None).settings(node="node")
+    broker = Rabbit("amqp://localhost", None, None).settings()
     with pytest.raises(PlanError, match=told):
         System(tmp_path, sagas=[BookTrip], services=[], elsewhere=elsewhere, broker=broker)

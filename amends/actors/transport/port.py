@@ -41,10 +41,12 @@ class Line(Transport, Protocol):
 class Broker(Protocol):
     """Carries messages between processes."""
 
-    def connect(self, services: Mapping[str, Inbox], sagas: Mapping[SagaId, Address], clock: Clock) -> Line:
+    def connect(self, node: str, services: Mapping[str, Inbox], sagas: Mapping[SagaId, Address], clock: Clock) -> Line:
         """The line of one process, not opened yet.
 
         Args:
+            node: the name under which replies come back to this process, which no other one may have; empty for one
+                that has services only.
             services: those that are served here, by name.
             sagas: the open instances of this process; it changes while the line is open.
         """

@@ -35,8 +35,6 @@ class RabbitMq:
 
     Attributes:
         url: as in `amqp://user:password@host:5672/vhost`; what it may say beyond that is pika's `URLParameters`.
-        node: the name under which replies come back to this process, which no other one may have; empty for one that
-            has services only.
         prefix: what the names of all queues begin with, the same in all processes that belong together.
         prefetch: commands a service may have in its mailbox.
         replies: the same for the replies to this node.
@@ -44,7 +42,6 @@ class RabbitMq:
     """
 
     url: str
-    node: str = ""
     prefix: str = "amends"
     prefetch: int = 200
     replies: int = 1000
@@ -57,18 +54,19 @@ class RabbitMq:
             pika.URLParameters(self.url)
         except Exception:  # noqa: BLE001 - what pika raises here has no common type
             raise InputError("RabbitMq", "url", "wanted an address as in amqp://user:password@host:5672") from None
-        for field in ("node", "prefix"):
-            name = getattr(self, field)
-            if not (name.isprintable() and len(name) <= _NAME_MAX and (name or field == "node")):
-                raise InputError("RabbitMq", field, f"found {name!r}, wanted a name of at most {_NAME_MAX} characters")
+        if not (self.prefix.isprintable() and 0 < len(self.prefix) <= _NAME_MAX):
+            wanted = f"wanted a name of at most {_NAME_MAX} characters"
+            raise InputError("RabbitMq", "prefix", f"found {self.prefix!r}, {wanted}")
         for field, ceiling in (("prefetch", 65_535), ("replies", 65_535), ("buffer", None), ("buffer_bytes", None)):
             number = getattr(self, field)
             if number < 1 or (ceiling is not None and number > ceiling):
                 wanted = "at least 1" if ceiling is None else f"1 to {ceiling}"
                 raise InputError("RabbitMq", field, f"found {number!r}, wanted {wanted}")
 
-    def connect(self, services: Mapping[str, Inbox], sagas: Mapping[SagaId, Address], clock: Clock) -> "RabbitMqLine":
-        return RabbitMqLine(self, services, sagas, clock)
+    def connect(
+        self, node: str, services: Mapping[str, Inbox], sagas: Mapping[SagaId, Address], clock: Clock
+    ) -> "RabbitMqLine":
+        return RabbitMqLine(self, node, services, sagas, clock)
 
 
 class RabbitMqStatus(msgspec.Struct, frozen=True):
@@ -99,16 +97,21 @@ class RabbitMqLine:
     """The transport of one process."""
 
     def __init__(
-        self, settings: RabbitMq, services: Mapping[str, Inbox], sagas: Mapping[SagaId, Address], clock: Clock
+        self,
+        settings: RabbitMq,
+        node: str,
+        services: Mapping[str, Inbox],
+        sagas: Mapping[SagaId, Address],
+        clock: Clock,
     ) -> None:
-        self._node = settings.node
+        self._node = node
         self._sagas = sagas
         self._queues = queues = Queues(settings.prefix)
         self._counters = counters = Counters()
         parameters = pika.URLParameters(settings.url)
         if parameters.heartbeat is None:
             parameters.heartbeat = HEARTBEAT_S
-        name = f"amends {settings.node or 'services'}"
+        name = f"amends {node or 'services'}"
         parameters.client_properties = {**(parameters.client_properties or {}), "connection_name": name}
         broker = f"{parameters.host}:{parameters.port}"
         self._connection = connection = Connection(broker, parameters, queues, counters, clock)
@@ -133,7 +136,7 @@ class RabbitMqLine:
 
     def to_service(self, message: Message) -> Iterable[Delivery]:
         if not self._node:
-            raise AmendsError("RabbitMq.node: this process has no name to which replies could come; wanted one")
+            raise AmendsError("node: this process has no name to which replies could come; wanted one")
         envelope = encode_message(message, self._queues.node(self._node))
         return ((self._publisher, publish(self._queues.service(message.service), envelope, declared=True)),)
 
