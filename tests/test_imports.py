@@ -24,6 +24,7 @@ LAYERS: dict[str, set[str]] = {
 
 ADAPTERS = {
     "amends.actors.journal.damage",
+    "amends.actors.journal.leases",
     "amends.actors.journal.memory",
     "amends.actors.journal.postgres",
     "amends.actors.journal.remains",
@@ -41,6 +42,7 @@ ADAPTERS = {
 NO_ADAPTERS = {
     "amends.actors.journal.journal",
     "amends.actors.journal.messages",
+    "amends.actors.journal.sharing",
     "amends.actors.journal.store",
     "amends.actors.storage.port",
     "amends.actors.transport.port",

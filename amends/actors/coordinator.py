@@ -26,16 +26,18 @@ from amends.actors.callers import (
     ToInstance,
 )
 from amends.actors.journal.messages import (
+    Adopted,
     History,
     Known,
     ListOpen,
     NotOpened,
     Open,
     Opened,
-    OpenIds,
+    OpenPage,
     Quarantine,
-    ReadBack,
+    Watch,
 )
+from amends.actors.journal.store import Grant
 from amends.actors.saga import (
     Cancel,
     InstanceEnded,
@@ -93,7 +95,7 @@ class Coordinator(Actor):
     def __init__(
         self,
         plans: Plans,
-        around: Callable[[int], Surroundings],
+        around: Surroundings,
         sagas: dict[SagaId, Mailbox],
         callers: Callers,
         runtime: Runtime,
@@ -102,13 +104,14 @@ class Coordinator(Actor):
     ) -> None:
         super().__init__()
         self._plans = plans
-        self._around_for = around
-        self._around = around(0)
+        self._around = around
         self._sagas = sagas
         self._callers = callers
         self._runtime = runtime
         self._dead = dead
         self._max_open = max_open
+        # Under which token each of them is run.
+        self._tokens: dict[SagaId, int] = {}
         self._windows: dict[SagaId, RestartWindow] = {}
         self._stuck: dict[SagaId, dict[str, str]] = {}
         self._unreadable: dict[SagaId, str] = {}
@@ -118,15 +121,13 @@ class Coordinator(Actor):
         self._draining: list[Future[Any]] = []
         self._status_asks: list[AskStatus] = []
         self._later: list[ToInstance] = []
-        # Instances that wait for the token under which they are to run.
-        self._unborn: dict[SagaId, tuple[Plan, Decision] | None] = {}
         # Of this turn: starts that were answered, instances whose callers were told, and what was asked.
         self._answered: set[SagaId] = set()
         self._told: set[SagaId] = set()
         self._asked: list[Asked] = []
 
     def on_start(self) -> None:
-        self.tell(self._around.journal, ListOpen("", PAGE, self.address))
+        self.tell(self._around.journal, ListOpen("", PAGE, self.address, self.incarnation))
         # Asked for by an earlier coordinator; the journal says "known" of those it has taken since.
         for starting in self._callers.starting.values():
             self.tell(self._around.journal, Open(starting.started, starting.decision.records, self.address))
@@ -157,6 +158,7 @@ class Coordinator(Actor):
             # It is not over: whoever has asked something of it is answered by the next coordinator.
             self._close(mailbox, None)
         self._sagas.clear()
+        self._tokens.clear()
 
     def on_receive(self, message: object) -> None:
         handler = _HANDLERS.get(type(message))
@@ -208,7 +210,8 @@ class Coordinator(Actor):
             return
         self._callers.wait(opened.saga_id, starting.submit.outcome)
         self.answer(starting.submit.accepted, opened.saga_id)
-        self._spawn(opened.saga_id, (starting.submit.plan, starting.decision))
+        if self._hears_the_journal:
+            self._spawn(Grant(opened.saga_id, opened.token), (starting.submit.plan, starting.decision))
         telemetry.info(
             telemetry.SAGA_STARTED,
             saga=starting.submit.plan.name,
@@ -236,8 +239,7 @@ class Coordinator(Actor):
             )
         else:
             self._callers.wait(saga_id, submit.outcome)
-            if saga_id not in self._sagas:
-                self._spawn(saga_id, None)
+            self._watch_unless_here(saga_id)
 
     def _on_not_opened(self, refused: NotOpened) -> None:
         starting = self._take_start(refused.saga_id)
@@ -256,37 +258,55 @@ class Coordinator(Actor):
 
     # Recovering.
 
-    def _on_open_ids(self, page: OpenIds) -> None:
-        self._around = self._around_for(page.token)
+    @property
+    def _hears_the_journal(self) -> bool:
+        """Whether what it says comes from the incarnation that runs now: its tokens are good, and all is listed."""
+        return self._ended is not None
+
+    def _on_open_page(self, page: OpenPage) -> None:
+        if page.asker != self.incarnation:
+            return
         if page.counts is not None:
             self._ended = {state: page.counts.get(state, 0) for state in ("completed", "compensated", "quarantined")}
             self._tell_status()
-        unborn, self._unborn = self._unborn, {}
-        for saga_id, opening in unborn.items():
-            self._give_life(saga_id, opening)
-        for saga_id in page.ids:
-            if saga_id not in self._sagas:
-                self._found += 1
-                self._spawn(saga_id, None)
+        self._found += self._take_over(page.grants)
         if not page.last:
-            self.tell(self._around.journal, ListOpen(page.ids[-1], PAGE, self.address))
+            self.tell(self._around.journal, ListOpen(page.grants[-1].saga_id, PAGE, self.address, self.incarnation))
             return
         self._recovered = True
         if self._found:
             telemetry.info(telemetry.SAGA_RECOVERED, instances=self._found)
-        # Somebody may still wait for an instance whose end an earlier coordinator did not hear of.
+        # Somebody may still wait for an instance whose end an earlier coordinator did not hear of, or that was adopted.
         for saga_id in self._callers.waiting:
-            if saga_id not in self._sagas:
-                self.tell(self._around.journal, ReadBack(saga_id, self.address))
+            self._watch_unless_here(saga_id)
         later, self._later = self._later, []
         for message in later:
             self._pass_on(message)
+
+    def _on_adopted(self, adopted: Adopted) -> None:
+        if self._hears_the_journal:
+            telemetry.info(telemetry.SAGA_ADOPTED, instances=self._take_over(adopted.grants))
+
+    def _take_over(self, grants: Iterable[Grant]) -> int:
+        """Run open instances that nobody runs; how many of them are not run here already."""
+        new = [grant for grant in grants if grant.saga_id not in self._sagas]
+        for grant in new:
+            self._spawn(grant, None)
+        return len(new)
+
+    def _watch_unless_here(self, saga_id: SagaId) -> None:
+        """See that its callers hear of its end, though another node may run it."""
+        # Before all is recovered nobody knows; whoever waits is looked at then.
+        if self._recovered and saga_id not in self._sagas:
+            self.tell(self._around.journal, Watch(saga_id, self.address))
 
     def _on_history(self, history: History) -> None:
         if history.problem:
             self._tell_waiters(history.saga_id, AmendsError(f"instance {history.saga_id}: {history.problem}"))
         elif history.instance is not None and history.instance.state in ("completed", "compensated"):
             self._tell_waiters(history.saga_id, self._outcome_of(history.records))
+        else:
+            self._tell_waiters(history.saga_id, AmendsError(f"instance {history.saga_id} is put aside"))
 
     def _outcome_of(self, records: Iterable[Any]) -> object:
         try:
@@ -297,17 +317,12 @@ class Coordinator(Actor):
 
     # Keeping.
 
-    def _spawn(self, saga_id: SagaId, opening: tuple[Plan, Decision] | None) -> None:
+    def _spawn(self, grant: Grant, opening: tuple[Plan, Decision] | None) -> None:
+        saga_id, token = SagaId(grant.saga_id), grant.token
         mailbox = Mailbox(saga_id, self._runtime, keeper=self.address, dead=self._dead)
         self._sagas[saga_id] = mailbox
-        if self._around.token:
-            self._give_life(saga_id, opening)
-        else:
-            # Without a token its commands would look older than those of an earlier process.
-            self._unborn[saga_id] = opening
-
-    def _give_life(self, saga_id: SagaId, opening: tuple[Plan, Decision] | None) -> None:
-        spawn(self._sagas[saga_id], lambda: SagaActor(saga_id, self._around, opening))
+        self._tokens[saga_id] = token
+        spawn(mailbox, lambda: SagaActor(saga_id, token, self._around, opening))
 
     def _on_failed(self, failed: Failed) -> None:
         saga_id = SagaId(failed.name)
@@ -336,10 +351,12 @@ class Coordinator(Actor):
             self._around.counters.restarts += 1
             self._stuck.pop(respawn.saga_id, None)
             telemetry.log.warning(telemetry.ACTOR_RESTARTED, actor=respawn.saga_id, incarnation=respawn.incarnation + 1)
-            spawn(mailbox, lambda: SagaActor(respawn.saga_id, self._around, None))
+            token = self._tokens[respawn.saga_id]
+            spawn(mailbox, lambda: SagaActor(respawn.saga_id, token, self._around, None))
 
     def _on_ended(self, ended: InstanceEnded) -> None:
         mailbox = self._sagas.pop(ended.saga_id, None)
+        self._tokens.pop(ended.saga_id, None)
         if mailbox is not None:
             self._close(mailbox, _ENDED)
             # Before the journal has told its counts no instance runs, and those will have this one.
@@ -361,6 +378,7 @@ class Coordinator(Actor):
         telemetry.log.error(telemetry.SAGA_QUARANTINED, saga_id=saga_id, reason=unreadable.reason)
         problem = AmendsError(f"instance {saga_id} can't go on: {unreadable.reason}")
         mailbox = self._sagas.pop(saga_id, None)
+        self._tokens.pop(saga_id, None)
         if mailbox is not None:
             self._close(mailbox, Over(problem))
         if unreadable.corrupt:
@@ -435,7 +453,8 @@ _HANDLERS: dict[type, Callable[[Coordinator, Any], None]] = {
     Opened: Coordinator._on_opened,
     Known: Coordinator._on_known,
     NotOpened: Coordinator._on_not_opened,
-    OpenIds: Coordinator._on_open_ids,
+    OpenPage: Coordinator._on_open_page,
+    Adopted: Coordinator._on_adopted,
     History: Coordinator._on_history,
     Failed: Coordinator._on_failed,
     _Respawn: Coordinator._on_respawn,

@@ -75,6 +75,10 @@ class Target(NamedTuple):
         """The second half of the schema's advisory locks."""
         return zlib.crc32(self.schema.encode()) & 0x7FFFFFFF
 
+    def lock_of(self, node: str) -> int:
+        """The same of a node's name in it."""
+        return zlib.crc32(f"{self.schema} {node}".encode()) & 0x7FFFFFFF
+
 
 def target(url: str) -> Target:
     """The place a URL names; StorageError, which quotes nothing of it, if it names none."""

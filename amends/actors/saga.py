@@ -50,7 +50,6 @@ class Surroundings:
 
     Attributes:
         plans: by name and version.
-        token: the grant under which commands and appends are sent.
         expiry_s: how long after it is sent a command may still be begun, in seconds.
     """
 
@@ -60,7 +59,6 @@ class Surroundings:
     timers: Address
     transport: Transport
     counters: Counters
-    token: int
     expiry_s: float
 
 
@@ -136,15 +134,19 @@ class SagaActor(Actor):
     """One incarnation of one instance.
 
     Args:
+        token: of the grant under which it is run; it stands on commands and appends.
         opening: the first decision, whose records are on disk; None to read the history back.
     """
 
     registered = False
     turn_budget = 50
 
-    def __init__(self, saga_id: SagaId, around: Surroundings, opening: tuple[Plan, Decision] | None) -> None:
+    def __init__(
+        self, saga_id: SagaId, token: int, around: Surroundings, opening: tuple[Plan, Decision] | None
+    ) -> None:
         super().__init__()
         self._saga_id = saga_id
+        self._token = token
         self._around = around
         self._opening = opening
         self._plan: Plan
@@ -321,6 +323,7 @@ class SagaActor(Actor):
                 first,
                 records,
                 ats,
+                token=self._token,
                 forced=forced,
                 then=tuple(then),
                 sender=self.address,
@@ -328,7 +331,7 @@ class SagaActor(Actor):
         )
 
     def _message(self, send: Send) -> Message:
-        token = self._around.token
+        token = self._token
         if send.phase != "do":
             kind = _MESSAGES[send.phase]
             return kind(service=send.to, saga_id=self._saga_id, step=send.step, attempt=send.attempt, token=token)

@@ -134,7 +134,7 @@ class System:
     ) -> None:
         if not (node.isprintable() and len(node) <= _NODE_MAX):
             raise InputError("System", "node", f"found {node!r}, wanted a name of at most {_NODE_MAX} characters")
-        self._storage = _storage(folder, journal)
+        self._storage = _storage(folder, journal, node)
         specs = _specs(services)
         if elsewhere and broker is None:
             raise PlanError("elsewhere: services of other processes are reached by a broker; wanted one")
@@ -356,7 +356,7 @@ class System:
         return tree
 
 
-def _storage(folder: str | Path, journal: str | None) -> Storage:
+def _storage(folder: str | Path, journal: str | None, node: str) -> Storage:
     if "://" in str(folder):
         raise AmendsError("folder: services keep their files in a folder; the URL of a journal goes to `journal`")
     if journal is None:
@@ -365,7 +365,7 @@ def _storage(folder: str | Path, journal: str | None) -> Storage:
         from amends.actors.storage.postgres import JournalOnServer  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise AmendsError(f"journal: {error}; a journal on a server needs `pip install 'amends[postgres]'`") from error
-    return JournalOnServer(Path(folder), journal)
+    return JournalOnServer(Path(folder), journal, node)
 
 
 def _queue_status(mailbox: Mailbox) -> QueueStatus:

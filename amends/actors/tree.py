@@ -17,7 +17,7 @@ import apsw
 from amends.actors.callers import Callers, Unheard
 from amends.actors.coordinator import Coordinator
 from amends.actors.journal.journal import Journal
-from amends.actors.journal.messages import Count
+from amends.actors.journal.messages import Count, Leave
 from amends.actors.journal.store import Store
 from amends.actors.saga import Plans, Surroundings
 from amends.actors.service import ServiceHome, ServiceSpec
@@ -37,6 +37,7 @@ from amends.supervisor.supervisor import LOOK_EVERY_S, Supervisor
 from amends.supervisor.telemetry import Counters
 
 _DAY_S: Final = 86_400.0
+_LEAVE_S: Final = 2.0
 ROOT_WINDOW: Final = RestartWindow(intensity=20, period_s=60.0)
 """Restarts among all children of the root before the system gives up.
 
@@ -151,7 +152,7 @@ class Tree:
         children = [
             ChildSpec(self._dead, lambda: DeadLetters(self.dead_letters, self.counters)),
             ChildSpec(self._timers, Timers),
-            ChildSpec(self._journal, lambda: Journal(open_store, self._plot.retention_s)),
+            ChildSpec(self._journal, lambda: Journal(open_store, self._plot.plans.keys(), self._plot.retention_s)),
             ChildSpec(
                 Mailbox("services", self._runtimes.watching),
                 lambda: Supervisor(
@@ -184,9 +185,15 @@ class Tree:
             # A journal that hangs keeps what it has on disk; the rest is sent again at the next start.
             with suppress(TimeoutError):
                 written.result(timeout_s)
-        runtimes: tuple[Runtime, ...] = (self._runtimes.watching, self._runtimes.many, self._runtimes.waiting)
-        for runtime in runtimes:
-            runtime.stop(timeout_s)
+        self._runtimes.watching.stop(timeout_s)
+        self._runtimes.many.stop(timeout_s)
+        if not self.gave_up:
+            left = self.new_future()
+            self._journal.tell(Leave(left))
+            # Nobody restarts it any more if it fails with this in hand; its lease will lapse.
+            with suppress(TimeoutError):
+                left.result(min(timeout_s, _LEAVE_S))
+        self._runtimes.waiting.stop(timeout_s)
         self.abandon(SystemStopped(f"{self._storage.name}: the system was stopped; its open instances go on later"))
 
     def abandon(self, error: SystemStopped) -> None:
@@ -229,7 +236,7 @@ class Tree:
     def _make_coordinator(self) -> Actor:
         return Coordinator(
             self._plot.plans,
-            self._around,
+            self._around(),
             self.sagas,
             self.callers,
             self._runtimes.many,
@@ -237,7 +244,7 @@ class Tree:
             self._plot.max_open,
         )
 
-    def _around(self, token: int) -> Surroundings:
+    def _around(self) -> Surroundings:
         return Surroundings(
             self._plot.plans,
             self._journal,
@@ -245,6 +252,5 @@ class Tree:
             self._timers,
             self._transport,
             self.counters,
-            token,
             self._plot.expiry_s,
         )

@@ -6,7 +6,7 @@ files, and adds to each service's database a table of its own, where the work of
 noted in the transaction that does it: so what counts as an effect is what SQLite says.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -16,7 +16,7 @@ import apsw
 
 from amends.actors import database
 from amends.actors.journal.memory import MemoryStore
-from amends.actors.journal.store import Batch, Blocked, Instance, Store, Stored
+from amends.actors.journal.store import Batch, Blocked, Grant, Instance, PlanId, Store, Stored
 from amends.actors.storage.port import Storage
 from amends.protocol import codec
 from amends.protocol.errors import AmendsError
@@ -158,15 +158,16 @@ class _Store:
 
     def __init__(self, inner: Store, world: World, life: Life) -> None:
         self.path = inner.path
-        self.token = inner.token
+        self.token, self.renew_every_s = inner.token, inner.renew_every_s
         self._inner = inner
         self._world = world
         self._life = life
         self.find, self.instance, self.history = inner.find, inner.instance, inner.history
-        self.open_ids, self.counts = inner.open_ids, inner.counts
-        self.close = inner.close
+        self.renew, self.adopt, self.no_longer_open = inner.renew, inner.adopt, inner.no_longer_open
+        self.open_grants, self.counts = inner.open_grants, inner.counts
+        self.leave, self.close = inner.leave, inner.close
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch) -> Collection[str]:
         if self._life.ended:
             raise Blocked("the process is gone")
         fate = self._world.meet("commit of journal", _COMMIT)
@@ -175,12 +176,13 @@ class _Store:
             raise Blocked("the process is gone")
         if fate == "full":
             raise Blocked("database or disk is full")
-        self._inner.write(batch)
+        left_out = self._inner.write(batch)
         for stored in batch.records:
             record = codec.decode_record(stored.saga_id, stored.seq, stored.schema, stored.body.encode())
             self._world.on_disk(SagaId(stored.saga_id), stored.seq, record)
         if fate == "crash after":
             self._life.end()
+        return left_out
 
     def prune(self, before_at: float, limit: int) -> int:
         if self._life.ended:
@@ -194,6 +196,10 @@ class _Store:
     find: Callable[[str, str], Instance | None]
     instance: Callable[[str], Instance | None]
     history: Callable[[str], list[Stored]]
-    open_ids: Callable[[str, int], list[str]]
+    open_grants: Callable[[str, int], list[Grant]]
+    renew: Callable[[], bool]
+    adopt: Callable[[Collection[PlanId], int], list[Grant]]
+    no_longer_open: Callable[[Collection[str]], list[str]]
     counts: Callable[[], dict[str, int]]
+    leave: Callable[[], None]
     close: Callable[[], None]

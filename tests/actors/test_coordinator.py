@@ -10,14 +10,26 @@ import pytest
 from amends import AmendsError, JournalUnavailable, KeyConflict, Overloaded, SystemStopped
 from amends.actors.callers import AskStatus, Callers, Drain, Submit, ToInstance
 from amends.actors.coordinator import INTENSITY, SLOW_S, Coordinator
-from amends.actors.journal.messages import Known, ListOpen, NotOpened, Open, Opened, OpenIds, Quarantine, ReadBack
-from amends.actors.journal.store import Instance
+from amends.actors.journal.messages import (
+    Adopted,
+    History,
+    Known,
+    ListOpen,
+    NotOpened,
+    Open,
+    Opened,
+    OpenPage,
+    Quarantine,
+    ReadBack,
+    Watch,
+)
+from amends.actors.journal.store import Grant, Instance
 from amends.actors.saga import Cancel, InstanceEnded, InstanceStuck, InstanceUnreadable, Surroundings
 from amends.actors.timers import After
 from amends.actors.transport.in_process import InProcess
 from amends.protocol.events import CancelAnswer
 from amends.protocol.messages import Do, SagaId
-from amends.protocol.records import Decided, Direction, Ended
+from amends.protocol.records import Decided, Direction, Ended, Started
 from amends.protocol.state import Compensated
 from amends.supervisor.actor import Kill, spawn
 from amends.supervisor.mailbox import Mailbox
@@ -43,10 +55,7 @@ class Front:
         plans = {(PLAN.name, PLAN.version): PLAN}
         transport = InProcess({"seats": self.seats}, self.sagas)
 
-        def around(token: int) -> Surroundings:
-            return Surroundings(
-                plans, self.journal, self.mailbox, self.timers, transport, self.counters, token, expiry_s=3600.0
-            )
+        around = Surroundings(plans, self.journal, self.mailbox, self.timers, transport, self.counters, expiry_s=3600.0)
 
         self._make = lambda: Coordinator(plans, around, self.sagas, self.callers, self.runtime, self.dead, max_open)
         self.start()
@@ -64,8 +73,12 @@ class Front:
 
     def ready(self, *open_ids: str) -> list[Any]:
         """The journal's first word: these instances are open."""
-        ids = tuple(SagaId(i) for i in open_ids)
-        return self.tell(OpenIds(ids, TOKEN, {"open": len(ids), "completed": 3}, last=True))
+        grants = [Grant(saga_id, TOKEN) for saga_id in open_ids]
+        return self.tell(OpenPage(self.incarnation, grants, {"open": len(grants), "completed": 3}, last=True))
+
+    @property
+    def incarnation(self) -> int:
+        return self.mailbox.incarnation
 
     def status(self) -> Any:
         future: Future[Any] = Future()
@@ -98,7 +111,7 @@ def started(front: Front, saga_id: str = "a") -> Asking:
     """An instance that runs."""
     asking = Asking(saga_id)
     front.tell(asking.submit)
-    front.tell(Opened(SagaId(saga_id)))
+    front.tell(Opened(SagaId(saga_id), TOKEN))
     return asking
 
 
@@ -125,28 +138,101 @@ def test_accepted_only_when_on_disk(front: Front) -> None:
     (opening,) = front.tell(asking.submit)
     assert isinstance(opening, Open)
     assert (asking.accepted.done(), front.seats.told) == (False, [])
-    front.tell(Opened(SagaId("a")))
+    front.tell(Opened(SagaId("a"), TOKEN))
     assert asking.accepted.result(0) == "a"
     assert [type(message) for message in front.seats.take()] == [Do]
 
 
-def test_commands_carry_the_journals_token(front: Front) -> None:
-    """A start from before the token is known waits for it: no command leaves without."""
-    asking = started(front)
-    assert (asking.accepted.done(), front.seats.told) == (True, [])
-    front.ready("a")
+def test_commands_carry_the_token_that_was_granted(front: Front) -> None:
+    """That of the opening, or of the adoption, also after a restart of the instance."""
+    front.ready()
+    started(front)
     (command,) = front.seats.take()
     assert command.token == TOKEN
+    front.tell(Adopted([Grant("b", TOKEN + 1)]))
+    for _ in range(2):
+        front.timers.take()
+        front.sagas[SagaId("b")].tell(Kill())
+        front.runtime.run()
+        (after,) = front.timers.take()
+        front.tell(after.message)
+        history = Started(SagaId("b"), PLAN.name, 1, "b", msgspec.Raw(b'{"name":"x"}'), 5.0)
+        front.sagas[SagaId("b")].tell(History(SagaId("b"), None, (history,), ""))
+        front.runtime.run()
+        assert {message.token for message in front.seats.take()} == {TOKEN + 1}
 
 
-def test_known_key_from_before_the_token(front: Front) -> None:
-    """So does an instance that is found by its key."""
+def test_opened_before_the_journals_first_page(front: Front) -> None:
+    """It was perhaps another incarnation's word, so the instance is run under the token that the page has for it."""
+    asking = started(front)
+    assert (asking.accepted.result(0), front.seats.told, front.sagas) == ("a", [], {})
+    (asked,) = front.tell(OpenPage(1, [Grant("a", TOKEN + 1)], {}, last=True))
+    assert isinstance(asked, ReadBack)
+    assert list(front.sagas) == ["a"]
+
+
+def test_page_that_an_earlier_coordinator_had_asked_for(front: Front) -> None:
+    """It comes from a journal that is gone perhaps, with tokens that are worth nothing any more."""
+    front.tell(Kill())
+    front.start()
+    front.tell(OpenPage(1, [Grant("a", TOKEN)], {}, last=True), Adopted([Grant("b", TOKEN)]))
+    assert front.sagas == {}
+    front.ready("a")
+    assert list(front.sagas) == ["a"]
+
+
+def test_known_key_from_before_all_is_recovered(front: Front) -> None:
+    """Nobody knows yet whose the instance is; when it turns out to be ours it is run once."""
     asking = Asking("b", "k")
     *_, opening = front.tell(asking.submit)
-    front.tell(known("b", "open", records_of(opening)))
-    assert front.tell() == []
+    assert front.tell(known("b", "open", records_of(opening))) == []
     (asked,) = front.ready("first")
     assert isinstance(asked, ReadBack)
+
+
+def test_known_key_of_another_nodes_instance(front: Front) -> None:
+    """It is not run here; whoever waits is told its outcome once it has ended there."""
+    front.ready()
+    asking = Asking("b", "k")
+    (opening,) = front.tell(asking.submit)
+    (watch,) = front.tell(known("b", "open", records_of(opening)))
+    assert (type(watch), watch.saga_id, front.sagas) == (Watch, "first", {})
+    ended = (*records_of(opening), Decided(Direction.BACK, None, "x"), Ended(completed=False, reason="x"))
+    front.tell(History(SagaId("first"), Instance("first", PLAN.name, 1, "k", "compensated", 1.0, 2.0), ended, ""))
+    assert (asking.accepted.result(0), asking.outcome.result(0)) == ("first", Compensated(None, "x"))
+
+
+def test_known_key_of_another_nodes_instance_that_is_adopted(front: Front) -> None:
+    """From then on it is run here, and its end is told here."""
+    front.ready()
+    asking = Asking("b", "k")
+    (opening,) = front.tell(asking.submit)
+    front.tell(known("b", "open", records_of(opening)))
+    (asked,) = front.tell(Adopted([Grant("first", TOKEN + 1)]))
+    assert (type(asked), list(front.sagas)) == (ReadBack, ["first"])
+    front.tell(InstanceEnded(SagaId("first"), Compensated(None, "x")))
+    assert asking.outcome.result(0) == Compensated(None, "x")
+
+
+def test_adopted_instance_that_runs_here_already(front: Front) -> None:
+    """It goes on: an adoption that was in doubt is told with all that was ours before."""
+    front.ready("a")
+    before = front.sagas[SagaId("a")].actor
+    told = front.tell(Adopted([Grant("a", TOKEN), Grant("b", TOKEN + 1)]))
+    assert [(type(m), m.saga_id) for m in told] == [(ReadBack, "b")]
+    assert front.sagas[SagaId("a")].actor is before
+
+
+def test_instance_that_was_adopted_by_others(front: Front) -> None:
+    """A journal that has lost its lease comes back without it; its callers hear of its end all the same."""
+    front.ready("a")
+    asking = started(front, "b")
+    front.tell(Kill())
+    front.start()
+    front.journal.take()
+    told = front.ready()
+    assert [(type(m), m.saga_id) for m in told] == [(Watch, "b")]
+    assert (front.sagas, asking.outcome.done()) == ({}, False)
 
 
 def test_one_instance_for_a_start_that_is_read_twice(front: Front) -> None:
@@ -165,7 +251,7 @@ def test_accepted_is_told_though_the_turn_failed(front: Front) -> None:
     front.ready()
     asking = Asking()
     front.tell(asking.submit)
-    front.tell(Opened(SagaId("a")), Kill())
+    front.tell(Opened(SagaId("a"), TOKEN), Kill())
     assert not asking.accepted.done()
     front.start()
     assert asking.accepted.result(0) == "a"
@@ -195,10 +281,10 @@ def test_refusal_is_told_though_the_turn_failed(front: Front) -> None:
 def test_open_instances_are_run_again(front: Front) -> None:
     """Every page of open instances is read back and run, and then it says that all are."""
     front.journal.take()
-    page = tuple(SagaId(f"i{n}") for n in range(3))
-    (asked,) = [m for m in front.tell(OpenIds(page, TOKEN, {}, last=False)) if isinstance(m, ListOpen)]
+    page = [Grant(f"i{n}", TOKEN) for n in range(3)]
+    (asked,) = [m for m in front.tell(OpenPage(1, page, {}, last=False)) if isinstance(m, ListOpen)]
     assert (asked.after, front.status().recovered) == ("i2", False)
-    front.tell(OpenIds((SagaId("i9"),), TOKEN, None, last=True))
+    front.tell(OpenPage(1, [Grant("i9", TOKEN)], None, last=True))
     assert (front.status().recovered, sorted(front.sagas)) == (True, ["i0", "i1", "i2", "i9"])
 
 

@@ -37,6 +37,9 @@ SEAT = Done(msgspec.Raw(b'"seat"'))
 FARE = Done(msgspec.Raw(b"7"))
 
 
+TOKEN = 3
+
+
 class Instance:
     """A trip's actor; `journal` and `services` are told, and the test answers."""
 
@@ -54,17 +57,16 @@ class Instance:
             self.timers,
             InProcess(dict.fromkeys(("seats", "fares", "tickets"), self.services), self.sagas),
             Counters(),
-            token=3,
             expiry_s=3600.0,
         )
 
     def open(self) -> None:
-        spawn(self.mailbox, lambda: SagaActor(SAGA, self.around, (PLAN, begin(PLAN, self.started))))
+        spawn(self.mailbox, lambda: SagaActor(SAGA, TOKEN, self.around, (PLAN, begin(PLAN, self.started))))
         self.runtime.run()
 
     def recover(self, *records: Record, problem: str = "") -> None:
         """As after a crash, with this history."""
-        spawn(self.mailbox, lambda: SagaActor(SAGA, self.around, None))
+        spawn(self.mailbox, lambda: SagaActor(SAGA, TOKEN, self.around, None))
         self.runtime.run()
         (asked,) = self.journal.take()
         assert isinstance(asked, ReadBack)
@@ -228,7 +230,7 @@ def test_an_answer_whose_wait_ends_in_the_same_turn(instance: Instance) -> None:
 
 def test_asked_while_the_history_is_read(instance: Instance) -> None:
     """What was put aside is answered also if the history can't be read, and so is what comes after."""
-    spawn(instance.mailbox, lambda: SagaActor(SAGA, instance.around, None))
+    spawn(instance.mailbox, lambda: SagaActor(SAGA, TOKEN, instance.around, None))
     early, late = Future[Any](), Future[Any]()
     instance.tell(Cancel(early))
     instance.tell(History(SAGA, None, (), "torn"), Cancel(late))
@@ -238,7 +240,7 @@ def test_asked_while_the_history_is_read(instance: Instance) -> None:
 
 def test_killed_while_the_history_is_read(instance: Instance) -> None:
     """The next incarnation answers what the one before had put aside."""
-    spawn(instance.mailbox, lambda: SagaActor(SAGA, instance.around, None))
+    spawn(instance.mailbox, lambda: SagaActor(SAGA, TOKEN, instance.around, None))
     future = Future[Any]()
     instance.tell(Cancel(future))
     ended = (instance.started, Decided(Direction.BACK, None, "x"), Ended(completed=False, reason="x"))
@@ -246,7 +248,7 @@ def test_killed_while_the_history_is_read(instance: Instance) -> None:
     for messages in ((Kill(),), (History(SAGA, None, ended, ""), Kill())):
         instance.tell(*messages)
         assert not future.done()
-        spawn(instance.mailbox, lambda: SagaActor(SAGA, instance.around, None))
+        spawn(instance.mailbox, lambda: SagaActor(SAGA, TOKEN, instance.around, None))
     instance.tell(History(SAGA, None, ended, ""))
     assert future.result(0) is CancelAnswer.ALREADY_ENDED
 
@@ -269,7 +271,7 @@ def test_recovered_instance_sends_again(instance: Instance) -> None:
 
 def test_what_comes_before_the_history_is_put_aside(instance: Instance) -> None:
     """Messages that arrive while the history is being read are handled after it, in order."""
-    spawn(instance.mailbox, lambda: SagaActor(SAGA, instance.around, None))
+    spawn(instance.mailbox, lambda: SagaActor(SAGA, TOKEN, instance.around, None))
     instance.reply("seat", SEAT)
     instance.reply("fare", Refused("no money"))
     instance.tell(History(SAGA, None, (instance.started,), ""))

@@ -200,7 +200,7 @@ class JournalUnderTest:
         self.runtime = OneThread()
         self.keeper, self.asker = Probe("keeper"), Probe("asker")
         self.mailbox = Mailbox("journal", self.runtime, keeper=self.keeper)
-        self._make = lambda: Journal(open_store, retention_s)
+        self._make = lambda: Journal(open_store, [("s", 1)], retention_s)
         spawn(self.mailbox, self._make)
         self.runtime.run()
 

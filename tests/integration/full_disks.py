@@ -9,7 +9,7 @@ its own this module lets the operating system refuse the write, at sizes where n
 import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,10 +68,10 @@ class LimitedStore(SqliteStore):
         super().__init__(path)
         self._limit = limit
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch) -> Collection[str]:
         # Here and not where the limit is lifted: the connection is the journal's, and so is the thread.
         self._db.pragma("max_page_count", self._limit.pages)
-        super().write(batch)
+        return super().write(batch)
 
 
 class LimitedFolder(Folder):

@@ -15,8 +15,9 @@ import apsw
 
 from amends import AmendsError
 from amends.actors.fence import SCRIPTS, Fence, Row, judge
+from amends.actors.journal.memory import MemoryStore
 from amends.actors.journal.messages import History, ReadBack
-from amends.actors.journal.store import Batch, Instance, Stored, checksum, verify
+from amends.actors.journal.store import Instance, Stored, checksum, verify
 from amends.actors.saga import state_of
 from amends.demo.domain import Money, Order
 from amends.protocol import codec
@@ -124,37 +125,18 @@ def state(chance: random.Random, folder: Path) -> None:
         assert made is None or isinstance(made[1], State)
 
 
-class _Shelf:
-    """A store that holds one history, as it is."""
-
-    path, token = "shelf", 1
+class _Shelf(MemoryStore):
+    """A store of one instance, whose records are whatever stands there."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.rows: list[Stored] = []
-
-    def write(self, batch: Batch) -> None:
-        """Nobody writes here."""
-
-    def find(self, saga: str, key: str) -> Instance | None:
-        return None
 
     def instance(self, saga_id: str) -> Instance | None:
         return Instance(SAGA, "book-trip", 1, "k", "open", 1.5)
 
     def history(self, saga_id: str) -> list[Stored]:
         return list(self.rows)
-
-    def open_ids(self, after: str, limit: int) -> list[str]:
-        return []
-
-    def counts(self) -> dict[str, int]:
-        return {}
-
-    def prune(self, before_at: float, limit: int) -> int:
-        return 0
-
-    def close(self) -> None:
-        """Nothing to let go of."""
 
 
 def history(chance: random.Random, folder: Path) -> None:

@@ -30,7 +30,7 @@ def url() -> Iterator[str]:
 def cut(url: str) -> int:
     """End the journal's session in the server; how many there were."""
     with admin() as db:
-        sessions = db.execute(_OURS, (session_name(), target(url).lock)).fetchall()
+        sessions = db.execute(_OURS, (session_name(), target(url).lock_of(""))).fetchall()
         for (pid,) in sessions:
             db.execute("select pg_terminate_backend(%s, 10000)", (pid,))
         return len(sessions)

@@ -26,6 +26,7 @@ from tests.actors.trip import Script, Seats, TakeSeat
 from tests.actors.world import ServiceUnderTest
 from tests.integration.bit_flips import HARMLESS, MENDED, PAGE, Journal, judge, write_journal
 from tests.integration.power_loss import Image, Recorder, birth, images, moments, recording
+from tests.open_ids import open_ids
 
 CHECKPOINT_PAGES = 40
 """A checkpoint is the only time when the file itself is written, so in these runs there are many."""
@@ -174,7 +175,9 @@ def _judge_journal(folder: Path, image: Image, states: list[Content]) -> str:
                 verify(saga_id, history)
                 found[saga_id] = (instance, history)  # type: ignore[assignment]  # none is a difference like another
         assert sum(store.counts().values()) == len(found)
-        assert store.open_ids("", 10_000) == sorted(i for i, (instance, _) in found.items() if instance.state == "open")
+        assert open_ids(store, "", 10_000) == sorted(
+            i for i, (instance, _) in found.items() if instance.state == "open"
+        )
     return _verdict(states.index(found) if found in states else None, image.promised)
 
 

@@ -4,29 +4,34 @@ A forced record is on disk before anything that depends on it is sent, so a cras
 repeats a message but never invents one. All that comes in one turn is one commit, and records
 that are not forced wait for the next one that is, a little while at most. When the disk does
 not take it, new instances are refused, and what was accepted is kept here and tried again. When
-the store's content can't be read, this incarnation ends, and the next one opens it again.
+the store's content can't be read, this incarnation ends, and the next one opens it again; so it
+does when other nodes have adopted what was open here, and the next one begins with a new lease.
 Turning history back into a state is `protocol.state.replay`, not ours.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Final
 
 from amends.actors.journal.messages import (
+    Adopted,
     Append,
     AppendRefused,
     Count,
     History,
     Known,
+    Leave,
     ListOpen,
     NotOpened,
     Open,
     Opened,
-    OpenIds,
+    OpenPage,
     Quarantine,
     ReadBack,
+    Watch,
 )
-from amends.actors.journal.store import Batch, Blocked, InDoubt, Instance, Store, Stored, checksum, verify
+from amends.actors.journal.sharing import Sharing
+from amends.actors.journal.store import Batch, Blocked, InDoubt, Instance, PlanId, Store, Stored, checksum, verify
 from amends.protocol import codec
 from amends.protocol.errors import RecordCorrupt
 from amends.protocol.messages import SagaId
@@ -51,14 +56,16 @@ class Journal(Actor):
 
     Args:
         open_store: opens the store; called in the actor's own thread and again by every incarnation.
+        plans: those that this process can run, and so may adopt instances of.
         retention_s: how long an ended instance is remembered, in seconds.
     """
 
     turn_budget = 500
 
-    def __init__(self, open_store: Callable[[], Store], retention_s: float) -> None:
+    def __init__(self, open_store: Callable[[], Store], plans: Collection[PlanId], retention_s: float) -> None:
         super().__init__()
         self._open_store = open_store
+        self._plans = plans
         self._retention_s = retention_s
 
     def on_start(self) -> None:
@@ -68,7 +75,10 @@ class Journal(Actor):
         self._pending = _Pending()
         self._opens: list[Open] = []
         self._known: list[tuple[Open, str]] = []
-        self._reads: list[ReadBack | ListOpen | Count] = []
+        self._reads: list[_Read] = []
+        self._sharing = Sharing(self._store, self._plans, self.clock.now_s())
+        # Who runs instances.
+        self._keeper: Address | None = None
         self._blocked = ""
         self._retry_due_s = 0.0
         self._prune_due_s = self.clock.now_s() + _PRUNE_EVERY_S
@@ -97,8 +107,10 @@ class Journal(Actor):
             case Quarantine(saga_id=saga_id):
                 self._pending.ends.append(("quarantined", self.clock.now_at(), saga_id))
                 self._pending.forced = True
-            case ReadBack() | ListOpen() | Count():
+            case ReadBack() | ListOpen() | Count() | Leave():
                 self._reads.append(message)
+            case Watch(saga_id=saga_id, reply_to=reply_to):
+                self._sharing.watch(saga_id, reply_to, self.clock.now_s())
 
     def settle(self) -> None:
         now_s = self.clock.now_s()
@@ -109,9 +121,13 @@ class Journal(Actor):
             self._answer_known(opening, SagaId(saga_id))
         self._known.clear()
         self._answer_reads()
+        if now_s >= self._sharing.renew_due_s:
+            self._keep_lease(now_s)
+        if now_s >= self._sharing.watch_due_s:
+            self._look_at_watched(now_s)
         if now_s >= self._prune_due_s:
             self._prune_due_s = now_s + self._prune()
-        self.wakes_at_s = self._next_turn_s(now_s)
+        self.wakes_at_s = min(self._next_turn_s(now_s), self._sharing.renew_due_s, self._sharing.watch_due_s)
 
     def _write_now(self, now_s: float) -> bool:
         if self._blocked:
@@ -139,6 +155,10 @@ class Journal(Actor):
     # Appends.
 
     def _on_append(self, append: Append) -> None:
+        if append.token not in self._sharing.tokens:
+            # From before this incarnation: others may have adopted the instance since, and who has sent this ends with
+            # the coordinator, which starts anew after every journal.
+            return
         length, _ = self._end_of(append.saga_id)
         if append.first != length:
             self.tell(append.sender, AppendRefused(append.first, length))
@@ -225,7 +245,7 @@ class Journal(Actor):
     def _write(self) -> None:
         pending = self._pending
         try:
-            self._store.write(Batch(pending.instances, pending.records, pending.ends))
+            left_out = self._store.write(Batch(pending.instances, pending.records, pending.ends))
         except Blocked as error:
             pending.in_doubt |= isinstance(error, InDoubt) and bool(pending)
             self._on_blocked(str(error))
@@ -234,7 +254,11 @@ class Journal(Actor):
             self._blocked = ""
             telemetry.log.warning(telemetry.JOURNAL_UNBLOCKED, path=self._store.path)
         for opening in pending.opened:
-            self.tell(opening.reply_to, Opened(opening.started.saga_id))
+            if opening.started.saga_id in left_out:
+                self._ends.pop(opening.started.saga_id, None)
+                self._opens.append(opening)  # the next turn finds whose the key is
+            else:
+                self.tell(opening.reply_to, Opened(opening.started.saga_id, self._store.token))
         for address, message in pending.then:
             self.tell(address, message)
         # Not before: until then the disk does not know of the end, and somebody may still ask to be told of it.
@@ -274,6 +298,20 @@ class Journal(Actor):
         if not self._blocked:
             telemetry.log.error(telemetry.JOURNAL_BLOCKED, path=self._store.path, reason=reason)
 
+    # Other nodes.
+
+    def _keep_lease(self, now_s: float) -> None:
+        grants = self._sharing.keep_lease(now_s)
+        # Who has not asked yet finds them among those that are open.
+        if grants and self._keeper is not None:
+            self.tell(self._keeper, Adopted(grants))
+
+    def _look_at_watched(self, now_s: float) -> None:
+        for saga_id, readers in self._sharing.no_longer_open(now_s):
+            history = History(saga_id, *self._history(saga_id))
+            for reader in readers:
+                self.tell(reader, history)
+
     # Reading.
 
     def _answer_reads(self) -> None:
@@ -294,20 +332,24 @@ class Journal(Actor):
                 self._reads += reads[number:]
                 return
 
-    def _answer_read(self, read: ReadBack | ListOpen | Count) -> None:
+    def _answer_read(self, read: "_Read") -> None:
         match read:
             case ReadBack(saga_id=saga_id, reply_to=reply_to):
-                instance, records, problem = self._history(saga_id)
+                instance, records, problem = self._history(saga_id, ours=True)
                 self.tell(reply_to, History(saga_id, instance, records, problem))
-            case ListOpen(after=after, limit=limit, reply_to=reply_to):
-                ids = self._store.open_ids(after, limit)
+            case ListOpen(after=after, limit=limit, reply_to=reply_to, asker=asker):
+                grants = self._store.open_grants(after, limit)
+                self._sharing.tokens.update(grant.token for grant in grants)
+                self._keeper = reply_to
                 counts = None if after else self._store.counts()
-                page = OpenIds(tuple(SagaId(i) for i in ids), self._store.token, counts, last=len(ids) < limit)
-                self.tell(reply_to, page)
+                self.tell(reply_to, OpenPage(asker, grants, counts, last=len(grants) < limit))
             case Count(future=future):
                 self.answer(future, self._store.counts())
+            case Leave(future=future):
+                self._sharing.leave()
+                self.answer(future, None)
 
-    def _history(self, saga_id: SagaId) -> tuple[Instance | None, tuple[Record, ...], str]:
+    def _history(self, saga_id: SagaId, *, ours: bool = False) -> tuple[Instance | None, tuple[Record, ...], str]:
         """An instance and its records as they are on disk; or why they can't be trusted."""
         instance = self._store.instance(saga_id)
         try:
@@ -315,7 +357,7 @@ class Journal(Actor):
             verify(saga_id, stored)
             records = tuple(codec.decode_record(saga_id, s.seq, s.schema, s.body.encode()) for s in stored)
             _agree(saga_id, instance, records)
-            if instance is not None and instance.state == "open":
+            if ours and instance is not None and instance.state == "open":
                 # Whoever reads it back is about to append to it.
                 self._ends.setdefault(saga_id, (len(stored), stored[-1].checksum))
             return instance, records, ""
@@ -331,6 +373,9 @@ def _agree(saga_id: SagaId, instance: Instance | None, records: tuple[Record, ..
     if instance.state != "quarantined" and isinstance(records[last], Ended) != (instance.state in _CLOSED):
         kind = codec.TYPES[type(records[last])]
         raise RecordCorrupt(saga_id, last, f"is the last one, {kind}, and its instance is {instance.state}")
+
+
+_Read = ReadBack | ListOpen | Count | Leave
 
 
 class _Pending:

@@ -1,8 +1,10 @@
 """A store in memory, for tests and for sagas that need not outlive their process."""
 
+from collections.abc import Collection
+from math import inf
 from typing import Final
 
-from amends.actors.journal.store import Batch, Instance, Stored
+from amends.actors.journal.store import Batch, Grant, Instance, PlanId, Stored
 
 _CLOSED: Final = ("completed", "compensated")
 
@@ -11,6 +13,7 @@ class MemoryStore:
     """Keeps everything in dictionaries; `token` rises with every `reopened`."""
 
     path = ":memory:"
+    renew_every_s = inf
 
     def __init__(self) -> None:
         self.token = 1
@@ -18,7 +21,7 @@ class MemoryStore:
         self._by_key: dict[tuple[str, str], str] = {}
         self._histories: dict[str, list[Stored]] = {}
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch) -> Collection[str]:
         for instance in batch.instances:
             if self._instances.setdefault(instance.saga_id, instance) is instance:
                 self._by_key[instance.saga, instance.key] = instance.saga_id
@@ -29,6 +32,13 @@ class MemoryStore:
                 history.append(stored)
         for state, ended_at, saga_id in batch.ends:
             self._instances[saga_id] = self._instances[saga_id]._replace(state=state, ended_at=ended_at)
+        return ()
+
+    def renew(self) -> bool:
+        return False
+
+    def adopt(self, plans: Collection[PlanId], limit: int) -> list[Grant]:
+        return []
 
     def find(self, saga: str, key: str) -> Instance | None:
         saga_id = self._by_key.get((saga, key))
@@ -40,8 +50,13 @@ class MemoryStore:
     def history(self, saga_id: str) -> list[Stored]:
         return list(self._histories.get(saga_id, ()))
 
-    def open_ids(self, after: str, limit: int) -> list[str]:
-        return sorted(i.saga_id for i in self._instances.values() if i.state == "open" and i.saga_id > after)[:limit]
+    def open_grants(self, after: str, limit: int) -> list[Grant]:
+        ids = sorted(i.saga_id for i in self._instances.values() if i.state == "open" and i.saga_id > after)
+        return [Grant(saga_id, self.token) for saga_id in ids[:limit]]
+
+    def no_longer_open(self, saga_ids: Collection[str]) -> list[str]:
+        found = self._instances
+        return [saga_id for saga_id in saga_ids if saga_id not in found or found[saga_id].state != "open"]
 
     def counts(self) -> dict[str, int]:
         counted: dict[str, int] = {}
@@ -60,6 +75,9 @@ class MemoryStore:
             del self._by_key[instance.saga, instance.key]
             del self._histories[instance.saga_id]
         return len(old)
+
+    def leave(self) -> None:
+        """There is nobody else."""
 
     def close(self) -> None:
         """Nothing to let go of."""

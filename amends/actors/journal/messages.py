@@ -1,9 +1,10 @@
 """What the journal is told, and what it tells."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from amends.actors.journal.store import Instance
+from amends.actors.journal.store import Grant, Instance
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Record, Started
 from amends.supervisor.mailbox import Address
@@ -28,12 +29,13 @@ class Open:
 
 
 class Opened:
-    """The instance is on disk."""
+    """The instance is on disk, and to be run under `token`."""
 
-    __slots__ = ("saga_id",)
+    __slots__ = ("saga_id", "token")
 
-    def __init__(self, saga_id: SagaId) -> None:
+    def __init__(self, saga_id: SagaId, token: int) -> None:
         self.saga_id = saga_id
+        self.token = token
 
 
 class Known:
@@ -64,12 +66,13 @@ class Append:
     Attributes:
         first: the number of the first of them; it must be the next one.
         ats: when each of them was decided, unix seconds; some wait for others to be appended with.
+        token: of the instance's grant; what one says that was not granted to the journal's own opening is not heard.
         forced: they must be on disk before `then` leaves; else they go with the next batch that must.
         then: what to tell whom once they are on disk.
         sender: is told AppendRefused if they do not fit.
     """
 
-    __slots__ = ("ats", "first", "forced", "records", "saga_id", "sender", "then")
+    __slots__ = ("ats", "first", "forced", "records", "saga_id", "sender", "then", "token")
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class Append:
         records: tuple[Record, ...],
         ats: tuple[float, ...],
         *,
+        token: int,
         forced: bool,
         then: Then,
         sender: Address,
@@ -86,6 +90,7 @@ class Append:
         self.first = first
         self.records = records
         self.ats = ats
+        self.token = token
         self.forced = forced
         self.then = then
         self.sender = sender
@@ -123,31 +128,58 @@ class History:
         self.problem = problem
 
 
-class ListOpen:
-    """Tell the ids of open instances that sort after `after`, a page of them."""
+class Watch:
+    """Tell an instance's history once it is not open any more; another node runs it."""
 
-    __slots__ = ("after", "limit", "reply_to")
+    __slots__ = ("reply_to", "saga_id")
 
-    def __init__(self, after: str, limit: int, reply_to: Address) -> None:
-        self.after = after
-        self.limit = limit
+    def __init__(self, saga_id: SagaId, reply_to: Address) -> None:
+        self.saga_id = saga_id
         self.reply_to = reply_to
 
 
-class OpenIds:
-    """A page of open instances, and the token under which they are to be run.
+class ListOpen:
+    """Tell which instances are open and ours, those whose ids sort after `after`, a page of them.
+
+    Who asks is told Adopted from then on.
 
     Attributes:
+        asker: which incarnation of it; the page says it back.
+    """
+
+    __slots__ = ("after", "asker", "limit", "reply_to")
+
+    def __init__(self, after: str, limit: int, reply_to: Address, asker: int) -> None:
+        self.after = after
+        self.limit = limit
+        self.reply_to = reply_to
+        self.asker = asker
+
+
+class OpenPage:
+    """A page of open instances.
+
+    Attributes:
+        asker: who has asked for it: another journal may have answered an earlier coordinator.
         counts: with the first page, how many instances are in each state; None with the others.
     """
 
-    __slots__ = ("counts", "ids", "last", "token")
+    __slots__ = ("asker", "counts", "grants", "last")
 
-    def __init__(self, ids: tuple[SagaId, ...], token: int, counts: dict[str, int] | None, *, last: bool) -> None:
-        self.ids = ids
-        self.token = token
+    def __init__(self, asker: int, grants: Sequence[Grant], counts: dict[str, int] | None, *, last: bool) -> None:
+        self.asker = asker
+        self.grants = grants
         self.counts = counts
         self.last = last
+
+
+class Adopted:
+    """Open instances that another node had and that are ours now."""
+
+    __slots__ = ("grants",)
+
+    def __init__(self, grants: Sequence[Grant]) -> None:
+        self.grants = grants
 
 
 class Quarantine:
@@ -157,6 +189,15 @@ class Quarantine:
 
     def __init__(self, saga_id: SagaId) -> None:
         self.saga_id = saga_id
+
+
+class Leave:
+    """Write what waits, and let other nodes adopt what is open; the future is set then. Nothing may come after it."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: "Future[Any]") -> None:
+        self.future = future
 
 
 class Count:

@@ -1,10 +1,11 @@
-"""The store of a program whose journal is on a server: a schema of a PostgreSQL database.
+"""The store of programs whose journal is on a server: a schema of a PostgreSQL database.
 
-The right to open it is an advisory lock of the session, so a process that is killed holds
-nothing. A batch is one statement, which is also its transaction, and writes nothing unless its
-token is still the last one granted; so a process that has lost its session without knowing can't write
-beside the next one. A connection that is lost is made again with the same token, if that is
-still the last.
+Any number of nodes may have it open, each under a name of its own; the right to a name is an
+advisory lock of the session, so a process that is killed holds nothing, and the next of its name
+goes on with what it had. A batch is one statement, which is also its transaction, and writes
+nothing once others have begun to adopt what its writer had; so a process that was away for too
+long, without knowing, can't write beside them. A connection that is lost is made again with the
+same token, if that is still good. What leases promise and how they are adopted: `leases`.
 """
 
 import hashlib
@@ -13,16 +14,21 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 
 from amends.actors import database, postgres
-from amends.actors.journal.store import Batch, Blocked, InDoubt, Instance, Stored
+from amends.actors.journal import leases
+from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, Instance, PlanId, Stored
 from amends.protocol.errors import JournalHeld, RecordCorrupt, StorageError
+from amends.supervisor import telemetry
+
+R = TypeVar("R")
 
 SCRIPTS: Final = database.sql_files(Path(__file__).parent / "migrations_postgres")
 
@@ -37,29 +43,39 @@ _INSTANCE = "saga_id, saga, version, key, state, started_at, ended_at"
 # Nothing is written unless `held` has its row. That is locked until the commit, and looked at again if it had to be
 # waited for. What one part of the statement inserts another does not see: an instance that ends in the batch of its
 # beginning is inserted as ended. Arrays go over in binary form (%b), which costs a quarter of what text does.
-_HELD = "held as (select from grants where id = 1 and token = %(token)s for share)"
+# A key that another node has used meanwhile opens nothing, and what was to be its first records belongs to nobody; a
+# batch that is written again finds its own instances there.
+_HELD = "held as (select from nodes where node = %(node)s and not over for share)"
 _WRITE: Final = f"""
 with {_HELD},
 opened as (
-    insert into instances (saga_id, saga, version, key, state, started_at, ended_at, key_digest)
-    select new.* from held, unnest(%(i0)b::text[], %(i1)b::text[], %(i2)b::bigint[], %(i3)b::text[], %(i4)b::text[],
+    insert into instances (saga_id, saga, version, key, state, started_at, ended_at, key_digest, node, token)
+    select new.*, %(node)s, %(node)s
+    from held, unnest(%(i0)b::text[], %(i1)b::text[], %(i2)b::bigint[], %(i3)b::text[], %(i4)b::text[],
         %(i5)b::float8[], %(i6)b::float8[], %(i7)b::bytea[]) as new
     on conflict do nothing
+    returning saga_id
+), taken as (
+    select saga_id from held, unnest(%(i0)b::text[]) as new (saga_id)
+    where saga_id not in (select saga_id from opened)
+        and not exists (select from instances i where i.saga_id = new.saga_id)
 ), added as (
     insert into records (saga_id, seq, at, schema, type, body, checksum)
     select new.* from held, unnest(%(r0)b::text[], %(r1)b::bigint[], %(r2)b::float8[], %(r3)b::bigint[],
-        %(r4)b::text[], %(r5)b::text[], %(r6)b::bigint[]) as new
+        %(r4)b::text[], %(r5)b::text[], %(r6)b::bigint[]) as new (saga_id)
+    where saga_id not in (select saga_id from taken)
     on conflict do nothing
 ), changed as (
     update instances set state = new.state, ended_at = new.ended_at
     from held, unnest(%(e0)b::text[], %(e1)b::float8[], %(e2)b::text[]) as new (state, ended_at, saga_id)
-    where instances.saga_id = new.saga_id
+    where instances.saga_id = new.saga_id and (instances.node = %(node)s or instances.state <> 'open')
 )
-select count(*) from held"""
+select (select count(*) from held), (select array_agg(saga_id) from taken)"""
 _PRUNE: Final = f"""
 with {_HELD},
 old as materialized (
     select saga_id from held, instances where ended_at < %(before)s and state <> 'quarantined' limit %(limit)s
+    for update of instances skip locked
 ), forgotten as (
     delete from records using old where records.saga_id = old.saga_id
 ), gone as (
@@ -87,11 +103,15 @@ class PostgresStore:
 
     Args:
         url: the database, as libpq takes it, and the schema: `postgresql://user@host:5432/name?schema=amends`.
+        node: the name of who opens it; nobody else may have it open under the same.
     """
 
-    def __init__(self, url: str) -> None:
+    renew_every_s = leases.RENEW_EVERY_S
+
+    def __init__(self, url: str, node: str = "") -> None:
         self._place = postgres.target(url)
         self.path = self._place.name
+        self._node = node
         self._turn = threading.Lock()
         self._closed = False
         self._not_before_s, self._away = 0.0, ""
@@ -100,7 +120,7 @@ class PostgresStore:
             db = postgres.connect(self._place)
             self._hold(db)
             postgres.migrate(db, self._place, {"amends": SCRIPTS})
-            ((self.token,),) = db.execute("update grants set token = token + 1 where id = 1 returning token").fetchall()
+            self.token = leases.begin(db, node)
             self._take(db)
         except (psycopg.Error, StorageError, ValueError) as error:
             if db is not None:
@@ -112,10 +132,19 @@ class PostgresStore:
 
     # The port.
 
-    def write(self, batch: Batch) -> None:
-        ((held,),) = self._run(_WRITE, {"token": self.token, **_columns(batch)})
+    def write(self, batch: Batch) -> Collection[str]:
+        ((held, taken),) = self._run(_WRITE, {"node": self.token, **_columns(batch)})
         if not held:
             raise self._not_ours()
+        return taken or ()
+
+    def renew(self) -> bool:
+        for (adoptable,) in self._run(leases.RENEW, {"node": self.token, "lease": leases.LEASE_S}):
+            return bool(adoptable)
+        raise self._not_ours()
+
+    def adopt(self, plans: Collection[PlanId], limit: int) -> list[Grant]:
+        return self._do(lambda db: leases.adopt(db, self.token, plans, limit), again=False)
 
     def find(self, saga: str, key: str) -> Instance | None:
         return self._one("key_digest = %s", _digest(saga, key))
@@ -133,18 +162,29 @@ class PostgresStore:
                 raise
             raise RecordCorrupt(saga_id, 0, str(error)) from error
 
-    def open_ids(self, after: str, limit: int) -> list[str]:
-        query = "select saga_id from instances where state = 'open' and saga_id > %s order by saga_id limit %s"
-        return [saga_id for (saga_id,) in self._run(query, (after, limit))]
+    def open_grants(self, after: str, limit: int) -> list[Grant]:
+        query = (
+            "select saga_id, token from instances where node = %s and state = 'open' and saga_id > %s"
+            " order by saga_id limit %s"
+        )
+        return [Grant(*row) for row in self._run(query, (self.token, after, limit))]
+
+    def no_longer_open(self, saga_ids: Collection[str]) -> list[str]:
+        query = "select saga_id from instances where saga_id = any(%s) and state = 'open'"
+        still = {saga_id for (saga_id,) in self._run(query, (list(saga_ids),))}
+        return [saga_id for saga_id in saga_ids if saga_id not in still]
 
     def counts(self) -> dict[str, int]:
         return dict(self._run("select state, count(*) from instances group by state", ()))
 
     def prune(self, before_at: float, limit: int) -> int:
-        ((held, forgotten),) = self._run(_PRUNE, {"token": self.token, "before": before_at, "limit": limit})
+        ((held, forgotten),) = self._run(_PRUNE, {"node": self.token, "before": before_at, "limit": limit})
         if not held:
             raise self._not_ours()
         return int(forgotten)
+
+    def leave(self) -> None:
+        self._run(leases.LEAVE, {"node": self.token})
 
     def close(self) -> None:
         self._closed = True
@@ -173,17 +213,25 @@ class PostgresStore:
         return None
 
     def _run(self, query: str, values: Mapping[str, Any] | Sequence[Any]) -> list[Any]:
-        """A statement's rows; once more, on a new connection, if the one there was lost over it."""
+        """A statement's rows."""
+        return self._do(lambda db: db.execute(query.encode(), values).fetchall(), again=True)
+
+    def _do(self, work: Callable[[postgres.Connection], R], *, again: bool) -> R:
+        """Work that is one transaction.
+
+        Args:
+            again: do it once more, on a new connection, if the one there was lost over it; it may be done twice.
+        """
         lost = False
         with self._turn:
             try:
                 try:
-                    return self._session().execute(query.encode(), values).fetchall()
+                    return work(self._session())
                 except psycopg.Error:
                     lost = self._db.closed
-                    if not lost:
+                    if not (lost and again):
                         raise
-                return self._session().execute(query.encode(), values).fetchall()
+                return work(self._session())
             except Blocked as error:
                 raise (InDoubt if lost else Blocked)(str(error)) from error
             except psycopg.Error as error:
@@ -235,21 +283,22 @@ class PostgresStore:
             self._hold(db)
         except JournalHeld as error:
             held = error
-        if db.execute("select token from grants where id = 1").fetchall() != [(self.token,)]:
+        if not db.execute("select from nodes where node = %s and not over", (self.token,)).fetchall():
             raise self._not_ours()
         if held is not None:
             raise Blocked(str(held)) from held
 
     def _hold(self, db: postgres.Connection) -> None:
-        """Take the right to have it open, which lasts as long as the session; JournalHeld names who has it."""
+        """Take the right to the node's name, which lasts as long as the session; JournalHeld names who has it."""
         db.execute(_BY_INDEX)
-        place = database.JOURNAL_ID, self._place.lock
+        place = database.JOURNAL_ID, self._place.lock_of(self._node)
         db.execute("select set_config('lock_timeout', %s, false)", (str(GRACE_MS),))
         try:
             db.execute("select pg_advisory_lock(%s::int, %s::int)", place)
         except psycopg.errors.LockNotAvailable:
             holders = [f"{name} from {host}, session {pid}" for name, host, pid in db.execute(_HOLDER, place)]
-            raise JournalHeld(self.path, "; ".join(holders) or "a process that has just ended") from None
+            held = "; ".join(holders) or "a process that has just ended"
+            raise JournalHeld(self.path, f"{held}, as node {self._node!r}") from None
         db.execute("set lock_timeout = 0")
 
     def _take(self, db: postgres.Connection) -> None:
@@ -260,15 +309,21 @@ class PostgresStore:
         return StorageError(f"{self.path}: can't be used: {postgres.said(error, self._place)}")
 
     def _not_ours(self) -> StorageError:
-        return StorageError(f"{self.path}: was granted to another process since; our token is {self.token}")
+        telemetry.log.warning(telemetry.LEASE_LOST, path=self.path, node=self._node, token=self.token)
+        return StorageError(
+            f"{self.path}: was granted to another process since; node {self._node!r} had token {self.token}"
+        )
 
 
 def _columns(batch: Batch) -> dict[str, Any]:
     """A batch's columns: arrays, one for each parameter of the statement."""
     # Of two ends of one instance the last counts.
     ends = {end[2]: end for end in batch.ends}
+    instances = [_row(instance, ends.get(instance.saga_id)) for instance in batch.instances]
+    # In one order everywhere, so that two nodes that begin with the same keys wait for each other in turn.
+    instances.sort(key=itemgetter(-1))
     return {
-        **_arrays("i", 8, [_row(instance, ends.get(instance.saga_id)) for instance in batch.instances]),
+        **_arrays("i", 8, instances),
         **_arrays("r", 7, batch.records),
         **_arrays("e", 3, list(ends.values())),
     }

@@ -10,7 +10,9 @@ import fcntl
 import os
 import socket
 import weakref
+from collections.abc import Collection
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +21,7 @@ import apsw
 from amends.actors import database
 from amends.actors.journal.damage import find_damage, keep_token, last_token
 from amends.actors.journal.salvage import salvage
-from amends.actors.journal.store import Batch, Blocked, Instance, Stored
+from amends.actors.journal.store import Batch, Blocked, Grant, Instance, PlanId, Stored
 from amends.protocol.errors import JournalHeld, RecordCorrupt, StorageError
 
 SCRIPTS: Final = database.sql_files(Path(__file__).parent / "migrations")
@@ -47,6 +49,8 @@ class SqliteStore:
         path: the journal's file; made if it is not there.
     """
 
+    renew_every_s = inf
+
     def __init__(self, path: Path) -> None:
         self.path = str(path)
         self._lock = _Lock(path)
@@ -66,7 +70,7 @@ class SqliteStore:
             keep_token(self._db, token)
         return token
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch) -> Collection[str]:
         db = self._db
         try:
             db.execute("begin immediate")
@@ -81,6 +85,7 @@ class SqliteStore:
             if batch.ends:
                 db.executemany("update instances set state = ?, ended_at = ? where saga_id = ?", batch.ends)
             db.execute("commit")
+            return ()
         except _PASSING as error:
             self._roll_back()
             raise Blocked(str(error)) from error
@@ -90,6 +95,12 @@ class SqliteStore:
         except StorageError:
             self._roll_back()
             raise
+
+    def renew(self) -> bool:
+        return False
+
+    def adopt(self, plans: Collection[PlanId], limit: int) -> list[Grant]:
+        return []
 
     def find(self, saga: str, key: str) -> Instance | None:
         return self._one("saga = ? and key = ?", (saga, key))
@@ -106,15 +117,19 @@ class SqliteStore:
         except _UNREADABLE as error:
             raise self._unusable(error) from error
 
-    def open_ids(self, after: str, limit: int) -> list[str]:
+    def open_grants(self, after: str, limit: int) -> list[Grant]:
         try:
             rows = self._db.execute(
                 "select saga_id from instances where state = 'open' and saga_id > ? order by saga_id limit ?",
                 (after, limit),
             )
-            return [str(saga_id) for (saga_id,) in rows]
+            return [Grant(str(saga_id), self.token) for (saga_id,) in rows]
         except _UNREADABLE as error:
             raise self._unusable(error) from error
+
+    def no_longer_open(self, saga_ids: Collection[str]) -> list[str]:
+        found = {saga_id: self.instance(saga_id) for saga_id in saga_ids}
+        return [saga_id for saga_id, instance in found.items() if instance is None or instance.state != "open"]
 
     def counts(self) -> dict[str, int]:
         try:
@@ -137,6 +152,9 @@ class SqliteStore:
             raise Blocked(str(error)) from error
         except _UNREADABLE as error:
             raise self._unusable(error) from error
+
+    def leave(self) -> None:
+        """There is nobody else."""
 
     def close(self) -> None:
         self._let_go()

@@ -3,10 +3,14 @@
 A store knows nothing of sagas but their ids, keys and ends; records are bytes to it. Every
 record carries a checksum over itself and the one before, so a bit that flips anywhere in a
 history is found when it is read. Batching is the journal actor's business.
+
+An opening of a store is granted a token, and what it begins is its own. Where several nodes
+share a store, each has a lease, which it renews; when one has lapsed, the others adopt what it
+had, under higher tokens, and from then on it writes nothing more.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -42,6 +46,17 @@ class Stored(NamedTuple):
     checksum: int
 
 
+class Grant(NamedTuple):
+    """An open instance, and the token under which it is to be run."""
+
+    saga_id: str
+    token: int
+
+
+PlanId = tuple[str, int]
+"""A saga's name and version."""
+
+
 class Batch(NamedTuple):
     """What one transaction writes.
 
@@ -72,12 +87,26 @@ class Store(Protocol):
 
     path: str
     token: int
-    """The grant this opening got: one more than any before."""
+    """The grant this opening got: more than any before."""
+    renew_every_s: float
+    """How often its lease is to be renewed, in seconds; infinity if nobody else can have the store open."""
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch) -> Collection[str]:
         """All of the batch or, with Blocked, nothing of it; with InDoubt, one of the two.
 
-        What is there already is left as it is.
+        What is there already is left as it is. Left out are instances whose key another node has used since it was
+        looked for, with their records: the ids of these come back.
+        """
+        ...
+
+    def renew(self) -> bool:
+        """Keep the lease; whether there is anything to adopt. StorageError if others have adopted what it had."""
+        ...
+
+    def adopt(self, plans: Collection[PlanId], limit: int) -> list[Grant]:
+        """Take over up to `limit` open instances of these plans from nodes whose leases have lapsed.
+
+        After InDoubt they may be this opening's all the same; `open_grants` knows.
         """
         ...
 
@@ -93,8 +122,12 @@ class Store(Protocol):
         """An instance's records, oldest first, as they are: unchecked; RecordCorrupt if they can't be read."""
         ...
 
-    def open_ids(self, after: str, limit: int) -> list[str]:
-        """Up to `limit` ids of open instances that sort after `after`."""
+    def open_grants(self, after: str, limit: int) -> list[Grant]:
+        """Up to `limit` of this opening's open instances, by their ids, those that sort after `after`."""
+        ...
+
+    def no_longer_open(self, saga_ids: Collection[str]) -> list[str]:
+        """Which of these instances, run by other nodes perhaps, are not open."""
         ...
 
     def counts(self) -> dict[str, int]:
@@ -105,8 +138,12 @@ class Store(Protocol):
         """Forget up to `limit` instances that ended before `before_at`; how many it were. Or none, with Blocked."""
         ...
 
+    def leave(self) -> None:
+        """The last act of a process that ends in order: others may adopt at once what it had. Or Blocked."""
+        ...
+
     def close(self) -> None:
-        """Let go of the file; another process may open it."""
+        """Let go of the file, or the name; another process may open it, or have it."""
         ...
 
 

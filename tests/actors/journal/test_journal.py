@@ -1,6 +1,6 @@
 """The journal: forced records are on disk before what depends on them leaves, all of a turn in one commit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ from amends.actors.journal.messages import (
     NotOpened,
     Open,
     Opened,
-    OpenIds,
+    OpenPage,
     Quarantine,
     ReadBack,
 )
 from amends.actors.journal.sqlite import SqliteStore
-from amends.actors.journal.store import Batch, Blocked, InDoubt, Instance, Stored
+from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, Instance, Stored
 from amends.protocol.errors import StorageError
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Decided, Direction, Ended, Record, Started, StepDone
@@ -47,12 +47,12 @@ class SpyStore(MemoryStore):
         self.prunings = 0
         self.look: Callable[[], int] = lambda: 0
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch) -> Collection[str]:
         if self.full:
             raise Blocked("disk full")
         self.told_by_then.append(self.look())
         self.writes.append(Batch(list(batch.instances), list(batch.records), list(batch.ends)))
-        super().write(batch)
+        return super().write(batch)
 
     def prune(self, before_at: float, limit: int) -> int:
         if self.full:
@@ -92,12 +92,14 @@ def append(
     first: int,
     *records: Record,
     saga_id: SagaId = A,
+    token: int = 1,
     forced: bool = False,
     then: object = None,
 ) -> Append:
     """Ask for records to be added."""
     after = () if then is None else ((journal.asker, then),)
-    return Append(saga_id, first, records, (6.0,) * len(records), forced=forced, then=after, sender=journal.asker)
+    ats = (6.0,) * len(records)
+    return Append(saga_id, first, records, ats, token=token, forced=forced, then=after, sender=journal.asker)
 
 
 def kinds(told: list[Any]) -> list[str]:
@@ -280,12 +282,13 @@ class FarStore(SpyStore):
         self.away = False
         self.answer_lost = False
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: Batch) -> Collection[str]:
         self._reach()
-        super().write(batch)
+        left_out = super().write(batch)
         if self.answer_lost:
             self.answer_lost, self.away = False, True
             raise InDoubt("connection lost")
+        return left_out
 
     def find(self, saga: str, key: str) -> Instance | None:
         self._reach()
@@ -420,13 +423,13 @@ def test_prune(store: SpyStore, nobody_left: None) -> None:
     journal.stop()
 
 
-def test_open_ids_come_in_pages(journal: JournalUnderTest, store: SpyStore) -> None:
-    """Each page has the token, and the last one says that it is."""
+def test_open_instances_come_in_pages(journal: JournalUnderTest, store: SpyStore) -> None:
+    """Each instance with its token, and the last page says that it is."""
     journal.tell(*(open_one(journal, name) for name in "abc"))
-    pages = journal.tell(ListOpen("", 2, journal.asker), ListOpen("b", 2, journal.asker))
-    assert [(page.ids, page.last, page.token) for page in pages if isinstance(page, OpenIds)] == [
-        (("a", "b"), False, store.token),
-        (("c",), True, store.token),
+    pages = journal.tell(ListOpen("", 2, journal.asker, 1), ListOpen("b", 2, journal.asker, 1))
+    assert [(page.grants, page.last) for page in pages if isinstance(page, OpenPage)] == [
+        ([Grant("a", store.token), Grant("b", store.token)], False),
+        ([Grant("c", store.token)], True),
     ]
 
 
@@ -492,7 +495,7 @@ def test_a_store_that_can_not_be_read(store: SpyStore, nobody_left: None) -> Non
     journal.tell(Count(future))
     assert not future.done()
     store.counts = sound  # type: ignore[method-assign]
-    spawn(journal.mailbox, lambda: Journal(lambda: store, 1e9))
+    spawn(journal.mailbox, lambda: Journal(lambda: store, [], 1e9))
     journal.runtime.run()
     assert future.result(0) == {"open": 1}
     journal.stop()
@@ -512,7 +515,7 @@ def test_killed_in_a_turn(store: SpyStore, nobody_left: None) -> None:
     store.writes.clear()
     assert journal.tell(open_one(journal, "b"), append(journal, 1, DONE, forced=True, then="go"), Kill()) == []
     assert store.writes == []
-    spawn(journal.mailbox, lambda: Journal(lambda: store, 1e9))
+    spawn(journal.mailbox, lambda: Journal(lambda: store, [], 1e9))
     journal.runtime.run()
     assert sorted(kinds(journal.asker.take())) == ["Opened", "str"]
     assert [record.seq for record in store.history("a")] == [0, 1]

@@ -23,6 +23,7 @@ from amends.protocol.errors import JournalHeld, RecordCorrupt, StorageError
 from tests.actors.patience import until
 from tests.actors.trip import LONG_S
 from tests.conformance.test_stores import history, instance, opened
+from tests.open_ids import open_ids
 from tests.proxy import Proxy
 from tests.servers import admin, need_postgres, postgres_schema
 
@@ -113,7 +114,7 @@ def meanwhile(work: Callable[[], object]) -> Iterator[list[BaseException]]:
 
 @contextmanager
 def held_up(
-    store: PostgresStore, db: "psycopg.Connection[Any]", by: str = "select from grants for update"
+    store: PostgresStore, db: "psycopg.Connection[Any]", by: str = "select from nodes for update"
 ) -> Iterator[list[BaseException]]:
     """The store writes an instance on another thread, and waits for `by` in a transaction that ends with the block."""
     with ExitStack() as afterwards, db.transaction():
@@ -133,7 +134,7 @@ def test_session_ended_while_nothing_goes_on(store: PostgresStore, db: "psycopg.
     end_session(db, store)
     store.write(opened("b"))
     end_session(db, store)
-    assert (store.open_ids("", 10), store.token) == (["a", "b"], token)
+    assert (open_ids(store, "", 10), store.token) == (["a", "b"], token)
 
 
 def test_session_ended_in_the_middle_of_a_write(store: PostgresStore, db: "psycopg.Connection[Any]") -> None:
@@ -204,7 +205,7 @@ def test_server_away(far: PostgresStore, wire: Proxy) -> None:
         lambda: far.find("s", "a"),
         lambda: far.instance("a"),
         lambda: far.history("a"),
-        lambda: far.open_ids("", 1),
+        lambda: open_ids(far, "", 1),
         lambda: far.prune(1.0, 1),
         far.counts,
     ]
@@ -213,7 +214,7 @@ def test_server_away(far: PostgresStore, wire: Proxy) -> None:
             ask()
     wire.refuses = False
     far.write(opened("b"))
-    assert far.open_ids("", 10) == ["a", "b"]
+    assert open_ids(far, "", 10) == ["a", "b"]
 
 
 def test_a_while_between_tries(far: PostgresStore, wire: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +258,7 @@ def test_journals_side_by_side(store: PostgresStore) -> None:
         beside = PostgresStore(other)
         beside.write(opened("b"))
         store.write(opened("a"))
-        assert (store.open_ids("", 9), beside.open_ids("", 9)) == (["a"], ["b"])
+        assert (open_ids(store, "", 9), open_ids(beside, "", 9)) == (["a"], ["b"])
         beside.close()
 
 
@@ -301,23 +302,23 @@ def test_opened_by_another_meanwhile(far: PostgresStore, wire: Proxy, url: str, 
     for write in (lambda: far.write(opened("b")), lambda: far.prune(1e12, 10)):
         with pytest.raises(StorageError, match="granted to another process"):
             write()
-    assert other.open_ids("", 10) == ["a"]
+    assert open_ids(other, "", 10) == ["a"]
     other.close()
     with pytest.raises(StorageError, match="granted to another process"):
         far.write(opened("b"))
 
 
-def test_token_is_looked_at_in_the_very_write(store: PostgresStore, db: "psycopg.Connection[Any]") -> None:
-    """A session that stands, with a token that no longer does, writes nothing."""
+def test_lease_is_looked_at_in_the_very_write(store: PostgresStore, db: "psycopg.Connection[Any]") -> None:
+    """A session that stands, with a lease that is over, writes nothing."""
     store.write(opened("a"))
-    with held_up(store, db, by="update grants set token = token + 1") as raised:
+    with held_up(store, db, by="update nodes set over = true") as raised:
         pass
     (error,) = raised
     assert isinstance(error, StorageError)
     for write in (lambda: store.write(EMPTY), lambda: store.prune(1e12, 10)):
         with pytest.raises(StorageError, match="granted to another process"):
             write()
-    assert store.open_ids("", 10) == ["a"]
+    assert open_ids(store, "", 10) == ["a"]
 
 
 def test_two_threads_open_and_write(url: str) -> None:
@@ -340,8 +341,8 @@ def test_two_threads_open_and_write(url: str) -> None:
     assert one + two == []
     assert sorted(tokens) == list(range(1, len(tokens) + 1))
     store = PostgresStore(url)
-    assert store.open_ids("", 1000) == [f"{token:03}-{number}" for token in sorted(tokens) for number in range(5)]
-    for saga_id in store.open_ids("", 1000):
+    assert open_ids(store, "", 1000) == [f"{token:03}-{number}" for token in sorted(tokens) for number in range(5)]
+    for saga_id in open_ids(store, "", 1000):
         verify(saga_id, store.history(saga_id))
     store.close()
 

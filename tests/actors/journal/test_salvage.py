@@ -15,6 +15,7 @@ from amends.actors.journal import salvage
 from amends.actors.journal.sqlite import SqliteStore
 from amends.actors.journal.store import Batch, Instance, Stored, verify
 from tests.integration.bit_flips import PAGE, Journal, trees, write_journal
+from tests.open_ids import open_ids
 
 INSTANCES = 48
 
@@ -72,7 +73,7 @@ class Damaged:
                 if saga_id not in found:
                     _is_as_it_was(store, *self.journal.written[saga_id])
             assert store.token > self.journal.token
-            assert store.open_ids("", 1000) == [i for i in self._open() if i not in found]
+            assert open_ids(store, "", 1000) == [i for i in self._open() if i not in found]
             assert sum(store.counts().values()) == len(self.ids)
         # The copy is the damaged file, and a second opening finds nothing.
         assert self.path.with_name("journal.db.damaged").read_bytes() == damaged
@@ -399,7 +400,7 @@ READS: list[Callable[[SqliteStore], object]] = [
     lambda store: store.find("book-trip", "trip-1"),
     lambda store: store.instance("x"),
     lambda store: store.history("x"),
-    lambda store: store.open_ids("", 10),
+    lambda store: open_ids(store, "", 10),
     lambda store: store.counts(),
     lambda store: store.prune(1e12, 10),
     lambda store: store.write(Batch([], [], [("quarantined", 1.0, "x")])),
@@ -426,6 +427,6 @@ def test_rows_of_other_types(damaged: Damaged) -> None:
             "update instances set saga_id = cast(x'ff' as text) where saga_id = ?",
             (damaged.victim,),
         )
-        for use in (lambda: store.open_ids("", 1000), lambda: store.find("book-trip", f"trip-{NUMBER}")):
+        for use in (lambda: open_ids(store, "", 1000), lambda: store.find("book-trip", f"trip-{NUMBER}")):
             with pytest.raises(StorageError, match=str(damaged.path)):
                 use()

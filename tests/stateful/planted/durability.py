@@ -33,7 +33,7 @@ def start_not_forced() -> Iterator[None]:
 
     def on_submit(coordinator: Coordinator, submit: Submit) -> None:
         right(coordinator, submit)
-        coordinator._on_opened(Opened(submit.saga_id))
+        coordinator._on_opened(Opened(submit.saga_id, 1))
 
     with patch.dict(_HANDLERS, {Submit: on_submit}):
         yield
@@ -72,7 +72,7 @@ def full_disk_not_noticed() -> Iterator[None]:
     def on_blocked(journal: Journal, reason: str) -> None:
         pending, journal._pending = journal._pending, _Pending()
         for opening in pending.opened:
-            journal.tell(opening.reply_to, Opened(opening.started.saga_id))
+            journal.tell(opening.reply_to, Opened(opening.started.saga_id, journal._store.token))
         for address, message in pending.then:
             journal.tell(address, message)
 
