@@ -99,7 +99,7 @@ class Callers:
         starting: starts the journal has not answered, by the id they will have.
         waiting: futures that get the outcome, by instance.
         asked: what a coordinator has taken and nobody has answered yet.
-        asking: futures of questions to services.
+        asking: futures of questions to services and to the journal.
     """
 
     def __init__(self) -> None:
