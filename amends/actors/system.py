@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, Self
 import msgspec
 
 from amends.actors.asking import Question
-from amends.actors.callers import AskStatus, CoordinatorStatus, Drain, Submit, ToInstance
+from amends.actors.callers import AskStatus, AwaitIdle, CoordinatorStatus, Drain, Submit, ToInstance
 from amends.actors.finding import Found, found
 from amends.actors.handle import Handle
 from amends.actors.journal.messages import Find, History
@@ -206,6 +206,13 @@ class System:
         running.coordinator.tell(Drain(future))
         future.result(timeout_s)
 
+    def wait_until_idle(self, timeout_s: float | None = None) -> None:
+        """Wait for a moment when no instance is open, those found at the start among them; TimeoutError after that.
+
+        New ones are taken all the while. An instance that is stuck is open.
+        """
+        self._ask("coordinator", AwaitIdle, timeout_s)
+
     def __enter__(self) -> Self:
         return self.open()
 
@@ -305,7 +312,7 @@ class System:
             raise PlanError(f"ask: service {service!r} does not answer {type(query).__name__}; it answers {known}")
         return self._ask(service, lambda future: Question(query, future), timeout_s)
 
-    def _ask(self, name: str, question: Callable[["Future[Any]"], object], timeout_s: float) -> Any:
+    def _ask(self, name: str, question: Callable[["Future[Any]"], object], timeout_s: float | None) -> Any:
         """Put a question to the actor of that name; it outlives whoever reads there."""
         running = self._running
         future = running.new_future()
