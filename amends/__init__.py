@@ -7,6 +7,7 @@ services that are down.
 
 from amends.actors.asking import answers
 from amends.actors.database import sql_files
+from amends.actors.finding import Found
 from amends.actors.handle import Handle
 from amends.actors.handlers import handles, undoes, verifies
 from amends.actors.service import Service
@@ -35,6 +36,7 @@ __all__ = [
     "Compensated",
     "Completed",
     "Done",
+    "Found",
     "Handle",
     "HandlerError",
     "IdempotencyKey",

@@ -131,8 +131,7 @@ def recovery(folder: Path, count: int) -> Recovery:
         while not system.status().recovered:
             _PAUSE.wait(0.01)
         running_s = time.perf_counter() - began_s
-        while system.status().completed < count:
-            _PAUSE.wait(0.01)
+        system.wait_until_idle()
         return Recovery(count, running_s, time.perf_counter() - began_s)
 
 

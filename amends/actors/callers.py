@@ -53,13 +53,20 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AwaitIdle:
+    """Set the future as soon as no instance is open, and all that were found at the start have been run again."""
+
+    future: "Future[Any]"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class AskStatus:
     """Set the future to a CoordinatorStatus."""
 
     future: "Future[Any]"
 
 
-Asked = ToInstance | Drain | AskStatus
+Asked = ToInstance | Drain | AwaitIdle | AskStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,7 @@ class Callers:
         starting: starts the journal has not answered, by the id they will have.
         waiting: futures that get the outcome, by instance.
         asked: what a coordinator has taken and nobody has answered yet.
-        asking: futures of questions to services.
+        asking: futures of questions for whose answers callers wait, whoever has them in hand.
     """
 
     def __init__(self) -> None:
@@ -161,5 +168,5 @@ class Unheard:
         if isinstance(asked, Submit):
             Caller(asked.accepted).tell(self._error)
             Caller(asked.outcome).tell(self._error)
-        elif isinstance(asked, ToInstance | Drain | AskStatus):
+        elif isinstance(asked, Asked):
             Caller(asked.future).tell(self._error)

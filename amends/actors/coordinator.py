@@ -17,6 +17,7 @@ import msgspec
 from amends.actors.callers import (
     Asked,
     AskStatus,
+    AwaitIdle,
     Callers,
     CoordinatorStatus,
     Drain,
@@ -118,7 +119,8 @@ class Coordinator(Actor):
         self._recovered = False
         self._found = 0
         self._ended: dict[str, int] | None = None
-        self._draining: list[Future[Any]] = []
+        self._draining = False
+        self._awaiting_idle: list[Future[Any]] = []
         self._status_asks: list[AskStatus] = []
         self._later: list[ToInstance] = []
         # Of this turn: starts that were answered, instances whose callers were told, and what was asked.
@@ -132,8 +134,8 @@ class Coordinator(Actor):
         for starting in self._callers.starting.values():
             self.tell(self._around.journal, Open(starting.started, starting.decision.records, self.address))
         for asked in list(self._callers.asked):
-            if isinstance(asked, Drain):
-                self._draining.append(asked.future)
+            if isinstance(asked, Drain | AwaitIdle):
+                self._await_idle(asked)
             elif isinstance(asked, AskStatus):
                 self._status_asks.append(asked)
             else:
@@ -150,8 +152,8 @@ class Coordinator(Actor):
         self._answered.clear()
         self._told.clear()
         self._asked.clear()
-        # Whatever this turn was about, it may have been the last a drain waits for.
-        self._check_drained()
+        # Whatever this turn was about, it may have been the last that somebody waits for.
+        self._check_idle()
 
     def let_go(self, *, hung: bool) -> None:
         for mailbox in list(self._sagas.values()):
@@ -413,9 +415,13 @@ class Coordinator(Actor):
         else:
             self.answer(message.future, f"instance {message.saga_id} is not open")
 
-    def _on_drain(self, drain: Drain) -> None:
-        self._asked.append(drain)
-        self._draining.append(drain.future)
+    def _on_await_idle(self, waiting: Drain | AwaitIdle) -> None:
+        self._asked.append(waiting)
+        self._await_idle(waiting)
+
+    def _await_idle(self, waiting: Drain | AwaitIdle) -> None:
+        self._draining = self._draining or isinstance(waiting, Drain)
+        self._awaiting_idle.append(waiting.future)
 
     def _on_ask_status(self, ask: AskStatus) -> None:
         self._asked.append(ask)
@@ -437,10 +443,11 @@ class Coordinator(Actor):
             self.answer(ask.future, status)
         self._status_asks.clear()
 
-    def _check_drained(self) -> None:
-        if self._draining and self._recovered and not self._sagas and not self._starting:
-            for future in self._draining:
+    def _check_idle(self) -> None:
+        if self._awaiting_idle and self._recovered and not self._sagas and not self._starting:
+            for future in self._awaiting_idle:
                 self.answer(future, None)
+            self._awaiting_idle.clear()
 
     def _tell_waiters(self, saga_id: SagaId, value: object) -> None:
         self._told.add(saga_id)
@@ -462,6 +469,7 @@ _HANDLERS: dict[type, Callable[[Coordinator, Any], None]] = {
     InstanceStuck: Coordinator._on_stuck,
     InstanceUnreadable: Coordinator._on_unreadable,
     ToInstance: Coordinator._on_to_instance,
-    Drain: Coordinator._on_drain,
+    Drain: Coordinator._on_await_idle,
+    AwaitIdle: Coordinator._on_await_idle,
     AskStatus: Coordinator._on_ask_status,
 }

@@ -18,8 +18,10 @@ from typing import Any, ClassVar, Final, Self
 import msgspec
 
 from amends.actors.asking import Question
-from amends.actors.callers import AskStatus, CoordinatorStatus, Drain, Submit, ToInstance
+from amends.actors.callers import AskStatus, AwaitIdle, CoordinatorStatus, Drain, Submit, ToInstance
+from amends.actors.finding import Found, found
 from amends.actors.handle import Handle
+from amends.actors.journal.messages import Find, History
 from amends.actors.saga import Cancel, Intervene
 from amends.actors.service import Service, ServiceSpec
 from amends.actors.storage.folder import Folder
@@ -204,6 +206,13 @@ class System:
         running.coordinator.tell(Drain(future))
         future.result(timeout_s)
 
+    def wait_until_idle(self, timeout_s: float | None = None) -> None:
+        """Wait for a moment when no instance is open, those found at the start among them; TimeoutError after that.
+
+        New ones are taken all the while. An instance that is stuck is open.
+        """
+        self._ask("coordinator", AwaitIdle, timeout_s)
+
     def __enter__(self) -> Self:
         return self.open()
 
@@ -238,9 +247,7 @@ class System:
         comes at once.
         """
         running = self._running
-        plan = self._plans.get((saga.plan.name, saga.plan.version))
-        if plan is None or plan.saga is not saga:
-            raise PlanError(f"saga {saga.plan.name!r} version {saga.plan.version} is not one of this system's")
+        plan = self._plan_of(saga)
         data = codec.checked(plan.input, value, f"saga {plan.name!r}")
         accepted, outcome = running.new_future(), running.new_future()
         saga_id = SagaId(running.clock.new_id())
@@ -254,6 +261,26 @@ class System:
     def cancel(self, saga_id: SagaId, timeout_s: float | None = None) -> CancelAnswer:
         """Undo an instance if it is not decided yet."""
         return self._ask_cancel(saga_id).result(timeout_s)
+
+    def find(self, saga: type[Saga], key: str, timeout_s: float = 10.0) -> Found | None:
+        """What became of a key, as it is on disk; None if no instance of that saga has it, or not any more.
+
+        Whatever a caller was told before is in it. It works while the journal can't be written, too.
+
+        Raises:
+            JournalUnavailable: the journal can't be read.
+            AmendsError: the instance is damaged, or of a version of its plan that this system does not have.
+            TimeoutError: the journal did not answer in time.
+        """
+        plan = self._plan_of(saga)
+        history: History | None = self._ask("journal", lambda future: Find(plan.name, key, future), timeout_s)
+        return None if history is None else found(self._plans, history)
+
+    def _plan_of(self, saga: type[Saga]) -> Plan:
+        plan = self._plans.get((saga.plan.name, saga.plan.version))
+        if plan is None or plan.saga is not saga:
+            raise PlanError(f"saga {saga.plan.name!r} version {saga.plan.version} is not one of this system's")
+        return plan
 
     # People.
 
@@ -277,17 +304,21 @@ class System:
 
         Raises PlanError if the service does not answer such a query, TimeoutError, or what the method raises.
         """
-        running = self._running
         spec = self._plot.specs.get(service)
         if spec is None:
             raise PlanError(f"ask: unknown service {service!r}; wanted one of {sorted(self._plot.specs)}")
         if type(query) not in spec.service.queries:
             known = sorted(kind.__name__ for kind in spec.service.queries)
             raise PlanError(f"ask: service {service!r} does not answer {type(query).__name__}; it answers {known}")
+        return self._ask(service, lambda future: Question(query, future), timeout_s)
+
+    def _ask(self, name: str, question: Callable[["Future[Any]"], object], timeout_s: float | None) -> Any:
+        """Put a question to the actor of that name; it outlives whoever reads there."""
+        running = self._running
         future = running.new_future()
         asking = running.callers.asking
         asking[future] = None
-        running.mailboxes[service].tell(Question(query, future))
+        running.mailboxes[name].tell(question(future))
         try:
             return future.result(timeout_s)
         finally:

@@ -4,7 +4,6 @@ Everything the systems and demos need of the engine's surroundings is here: open
 folder, with a network that loses messages if the plan says so, and killing actors in it.
 """
 
-import time
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +20,6 @@ from amends.testing.unreliable import unreliable
 
 DELAY_S = 0.3
 CALM = FaultPlan()
-
-_LOOK_EVERY_S = 0.02
 
 
 class Shop:
@@ -89,11 +86,10 @@ class Shop:
 
     def finish(self, timeout_s: float) -> None:
         """Wait until nothing is under way any more; Stalled if that takes longer."""
-        until_s = time.monotonic() + timeout_s
-        while not (status := self.system.status()).recovered or status.open:
-            if time.monotonic() > until_s:
-                raise Stalled(f"{status.open} orders are under way after {timeout_s} s")
-            time.sleep(_LOOK_EVERY_S)
+        try:
+            self.system.wait_until_idle(timeout_s)
+        except TimeoutError:
+            raise Stalled(f"{self.system.status().open} orders are under way after {timeout_s} s") from None
 
     def kill_someone(self, order_id: str, handle: Handle) -> None:
         """Let an actor crash, if the plan has it that this order sees one crash: a service or the order's own saga."""

@@ -78,7 +78,7 @@ class JournalHeld(StorageError):  # noqa: N818 - reads as the fact it reports
 
 
 class JournalUnavailable(AmendsError):  # noqa: N818 - reads as the fact it reports
-    """The journal can't be written now (a full disk, say): new work is refused, accepted work waits."""
+    """The journal can't be used now (a full disk, say): new work is refused, accepted work waits."""
 
 
 class RecordCorrupt(AmendsError):  # noqa: N818 - reads as the fact it reports

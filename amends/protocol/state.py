@@ -149,8 +149,22 @@ def outcome(plan: Plan, state: State) -> Outcome:
         raise AmendsError(f"instance {state.saga_id}: is still open and has no outcome")
     if not ended.completed:
         return Compensated(ended.step, ended.reason or "")
+    return Completed(_results(plan, state))
+
+
+def decided(plan: Plan, state: State) -> Outcome | None:
+    """How an instance ends or has ended, with the results so far; None while that is not decided."""
+    if state.direction is None:
+        return None
+    if state.direction is FORWARD:
+        return Completed(_results(plan, state))
+    step, reason = state.cause or (None, "")
+    return Compensated(step, reason)
+
+
+def _results(plan: Plan, state: State) -> Results:
     raw = {name: p.result for name, p in state.steps.items() if p.result is not None}
-    return Completed(Results(f"saga {plan.name!r}", raw))
+    return Results(f"saga {plan.name!r}", raw)
 
 
 def first_state(plan: Plan, started: Started) -> State:

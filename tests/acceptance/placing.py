@@ -72,7 +72,7 @@ def a_request(*items: tuple[str, int], order_id: str | None = "o1", **others: An
 def take(placement: Placement, *items: tuple[str, int], order_id: str) -> PlacementOrder:
     """An order as it is taken at the door, at today's prices."""
     request = msgspec.convert(a_request(*items, order_id=order_id), Request)
-    return placement.take(request, placement.now_s() + 1.0)
+    return placement.take(request, None, placement.now_s() + 1.0)
 
 
 def start(placement: Placement, *items: tuple[str, int], order_id: str) -> Handle:

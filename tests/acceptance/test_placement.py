@@ -16,6 +16,7 @@ import apsw
 import msgspec
 import pytest
 
+from amends.actors import database
 from amends.demo import faults, shop
 from amends.demo.domain import Address, Item, Order, PaymentInfo
 from amends.demo.faults import FaultPlan
@@ -508,6 +509,24 @@ def test_P5_a_number_that_belongs_to_another_order_is_refused(tmp_path: Path) ->
             assert answer["error"] == "Invalid request"
             assert "order_id" in answer["reason"]
         assert placement.place(a_request()) == SUCCESS
+
+
+def test_P5_an_order_is_known_while_the_journal_opens_its_file_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is nobody else's then; whoever asks for a known order waits for the journal, and gets its answer."""
+    monkeypatch.setattr(database, "_BUSY_MS", 0)  # that wait is in real time
+    with simulated(tmp_path) as placement:
+        assert placement.place(a_request()) == SUCCESS
+        journal = placement.system._running.mailboxes["journal"]
+        placement.system.kill("journal")
+        placement.system.run_until(lambda: journal.actor is None)
+        opening = apsw.Connection(str(tmp_path / "journal.db"))
+        opening.pragma("locking_mode", "exclusive")
+        opening.execute("begin exclusive")
+        placement.system.world.agenda.put(0.5, opening.close)
+        assert placement.place(a_request()) == SUCCESS
+        come_to_rest(placement)
 
 
 def test_P5_without_a_number_each_request_is_an_order_of_its_own(tmp_path: Path) -> None:

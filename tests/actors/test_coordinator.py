@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from amends import AmendsError, JournalUnavailable, KeyConflict, Overloaded, SystemStopped
-from amends.actors.callers import AskStatus, Callers, Drain, Submit, ToInstance
+from amends.actors.callers import AskStatus, AwaitIdle, Callers, Drain, Submit, ToInstance
 from amends.actors.coordinator import INTENSITY, SLOW_S, Coordinator
 from amends.actors.journal.messages import (
     Adopted,
@@ -342,6 +342,50 @@ def test_drain_outlives_the_coordinator(front: Front) -> None:
     assert (late.accepted.done(), drained.done()) == (True, False)
     front.tell(InstanceEnded(SagaId("a"), Compensated(None, "x")))
     assert drained.done()
+
+
+def test_await_idle(front: Front) -> None:
+    """New starts are taken meanwhile and waited for, too; it is answered when none is open, and asked for anew."""
+    started(front)
+    idle: Future[Any] = Future()
+    front.tell(AwaitIdle(idle))
+    front.ready("a", "b")
+    started(front, "c")
+    for saga_id in "abc":
+        assert not idle.done()
+        front.tell(InstanceEnded(SagaId(saga_id), Compensated(None, "x")))
+    assert idle.done()
+    started(front, "d")
+    again: Future[Any] = Future()
+    front.tell(AwaitIdle(again))
+    assert not again.done()
+    front.tell(InstanceEnded(SagaId("d"), Compensated(None, "x")))
+    assert again.done()
+
+
+def test_await_idle_before_the_recovery(front: Front) -> None:
+    """Before the journal has told of all that is open nobody is told that nothing is."""
+    idle: Future[Any] = Future()
+    front.tell(AwaitIdle(idle))
+    assert not idle.done()
+    front.ready()
+    assert idle.done()
+
+
+def test_await_idle_outlives_the_coordinator(front: Front) -> None:
+    """One that fails meanwhile has not forgotten who waits, and goes on taking what is new."""
+    front.ready()
+    started(front)
+    idle: Future[Any] = Future()
+    front.tell(AwaitIdle(idle))
+    front.tell(InstanceEnded(SagaId("a"), Compensated(None, "x")), Kill())
+    assert not idle.done()
+    front.start()
+    late = started(front, "b")
+    front.ready("b")
+    assert (late.accepted.done(), idle.done()) == (True, False)
+    front.tell(InstanceEnded(SagaId("b"), Compensated(None, "x")))
+    assert idle.done()
 
 
 def test_cancel_outlives_the_coordinator(front: Front) -> None:

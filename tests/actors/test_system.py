@@ -349,6 +349,23 @@ def test_drain(booking: OpenSystem) -> None:
     assert handle.done()
 
 
+def test_wait_until_idle(booking: OpenSystem) -> None:
+    """It returns when nothing is open, what an earlier system left among it, and takes new instances all the while."""
+    gate = Gate()
+    system = booking(Script(ticket=gate))
+    system.wait_until_idle(LONG_S)
+    system.start(BookTrip, Trip("a"))
+    system.stop()
+    system = booking(Script(ticket=gate))
+    with pytest.raises(TimeoutError):
+        system.wait_until_idle(0.01)
+    later = system.start(BookTrip, Trip("b"))
+    gate.is_open = True
+    system.wait_until_idle(LONG_S)
+    assert later.done()
+    assert system.status().completed == 2
+
+
 def test_stop_with_open_instances(booking: OpenSystem, tmp_path: Path) -> None:
     """Who waits is told, nothing is lost, and the next start ends them all."""
     gate = Gate()
@@ -393,7 +410,14 @@ def test_everything_asked_of_a_stopped_system(booking: OpenSystem) -> None:
     """A stopped system says so, and can be opened again."""
     system = booking()
     system.stop()
-    for ask in (lambda: system.start(BookTrip, Trip("a")), system.status, system.drain, system.dead_letters):
+    for ask in (
+        lambda: system.start(BookTrip, Trip("a")),
+        lambda: system.find(BookTrip, "a"),
+        system.status,
+        system.drain,
+        system.wait_until_idle,
+        system.dead_letters,
+    ):
         with pytest.raises(SystemStopped):
             ask()
     with system:

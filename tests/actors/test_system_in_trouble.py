@@ -288,7 +288,7 @@ def test_killed_actors_and_starts_without_a_key(booking: OpenSystem, tmp_path: P
 
 @pytest.mark.parametrize("victim", ["journal", "coordinator"])
 def test_killed_actors_while_callers_wait(booking: OpenSystem, victim: str) -> None:
-    """Whoever waits in `drain`, `cancel` or an operator's act is answered, even if only that it is not known."""
+    """Whoever waits for the end of all, or an answer to a cancel or an act, gets one, be it that nothing is known."""
     gate = Gate()
     system = booking(Script(ticket=gate))
     handles = [system.start(BookTrip, Trip(name)) for name in NAMES[:20]]
@@ -303,15 +303,16 @@ def test_killed_actors_while_callers_wait(booking: OpenSystem, victim: str) -> N
             return error
         return None
 
-    with ThreadPoolExecutor(21) as threads:
-        drained = threads.submit(system.drain)
+    with ThreadPoolExecutor(22) as threads:
+        idle = [threads.submit(wait) for wait in (system.drain, system.wait_until_idle)]
         asked = [threads.submit(ask, number) for number in range(20)]
         for _ in range(3):
             system.kill(victim)
         for answer in asked:
             answer.result(LONG_S)
         gate.is_open = True
-        drained.result(LONG_S)
+        for wait in idle:
+            wait.result(LONG_S)
     assert all(handle.done() for handle in handles)
 
 

@@ -20,7 +20,6 @@ from typing import Any
 import msgspec
 
 from amends import Handle, Refused, System, Unavailable
-from tests.actors.patience import until
 from tests.actors.trip import LONG_S, BookTrip, Fares, Script, Seats, Tickets, Trip
 from tests.integration.crash_points import BY_NAME, arm
 
@@ -98,7 +97,7 @@ def work(folder: Path) -> None:
 def finish(folder: Path) -> None:
     """Let what is open end without being asked; then book all trips again, in yet another system."""
     with system_of(folder) as system:
-        until(lambda: (status := system.status()).recovered and not status.open)
+        system.wait_until_idle(LONG_S)
         say("left", system.status().quarantined, len(system.status().unreadable), len(system.dead_letters()))
     with system_of(folder) as system:
         handles = {name: system.submit(BookTrip, Trip(name), key=name) for name in NAMES}

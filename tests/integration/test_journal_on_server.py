@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from amends import AmendsError, Completed, Handle, JournalHeld, JournalUnavailable, StorageError, System
+from amends import AmendsError, Completed, Found, Handle, JournalHeld, JournalUnavailable, StorageError, System
 from amends.actors.postgres import session_name, target
 from tests.actors.conftest import OpenSystem
-from tests.actors.patience import Gate, refuse_some
+from tests.actors.patience import Gate, refuse_some, until
 from tests.actors.trip import LONG_S, SERVICES, BookTrip, Script, Seats, Trip, rows_of
 from tests.own_postgres import OwnPostgres
 from tests.servers import admin, own_postgres, postgres_schema
@@ -105,6 +105,29 @@ def test_server_restarted_under_load(booking: OpenSystem, tmp_path: Path, *, cra
 def _kill_and_start(server: OwnPostgres) -> None:
     server.kill()
     server.start()
+
+
+def test_key_looked_up_while_the_server_is_away(booking: OpenSystem) -> None:
+    """Found as in a file; who asks meanwhile is told that nobody knows, and the answer once the server is back."""
+    with own_postgres() as server:
+        system = booking(journal=f"{server.url}&schema=amends")
+        system.run(BookTrip, Trip("a"), key="a", timeout_s=LONG_S)
+        told = system.find(BookTrip, "a", LONG_S)
+        assert told is not None
+        assert (told.input, told.state) == (Trip("a"), "completed")
+        assert system.find(BookTrip, "b", LONG_S) is None
+        server.kill()
+        with pytest.raises(JournalUnavailable, match="key 'a' can't be looked up"):
+            system.find(BookTrip, "a", LONG_S)
+        server.start()
+        until(lambda: _found(system) == told)
+        system.stop()
+
+
+def _found(system: System) -> Found | None:
+    with suppress(JournalUnavailable):
+        return system.find(BookTrip, "a", LONG_S)
+    return None
 
 
 def test_second_system(url: str, booking: OpenSystem, tmp_path: Path) -> None:

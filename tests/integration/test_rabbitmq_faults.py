@@ -16,8 +16,8 @@ from amends.supervisor.mailbox import Mailbox
 from amends.supervisor.runtime import SystemClock
 from amends.supervisor.runtimes.pool import Pool
 from tests.actors.patience import until
-from tests.integration.proxy import Proxy
 from tests.lines import SAGA, Ends, do, join_by, leave, reply
+from tests.proxy import Proxy
 from tests.rabbitmq import Rabbit
 from tests.supervisor.probe import WAIT_S
 
@@ -39,9 +39,8 @@ def ends(rabbit: Rabbit) -> Iterator[Ends]:
 def proxy(rabbit: Rabbit) -> Iterator[Proxy]:
     """Stands between a line and the broker."""
     at = pika.URLParameters(rabbit.url)
-    proxy = Proxy(at.host, at.port)
-    yield proxy
-    proxy.close()
+    with Proxy(at.host, at.port) as proxy:
+        yield proxy
 
 
 def beyond(proxy: Proxy, rabbit: Rabbit) -> str:

@@ -18,6 +18,7 @@ from amends.actors.journal.messages import (
     Append,
     AppendRefused,
     Count,
+    Find,
     History,
     Known,
     Leave,
@@ -33,7 +34,7 @@ from amends.actors.journal.messages import (
 from amends.actors.journal.sharing import Sharing
 from amends.actors.journal.store import Batch, Blocked, InDoubt, Instance, PlanId, Store, Stored, checksum, verify
 from amends.protocol import codec
-from amends.protocol.errors import RecordCorrupt
+from amends.protocol.errors import JournalUnavailable, RecordCorrupt
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Ended, Record
 from amends.supervisor import telemetry
@@ -79,6 +80,7 @@ class Journal(Actor):
         self._sharing = Sharing(self._store, self._plans, self.clock.now_s())
         # Who runs instances.
         self._keeper: Address | None = None
+        self._finds: list[Find] = []
         self._blocked = ""
         self._retry_due_s = 0.0
         self._prune_due_s = self.clock.now_s() + _PRUNE_EVERY_S
@@ -111,6 +113,8 @@ class Journal(Actor):
                 self._reads.append(message)
             case Watch(saga_id=saga_id, reply_to=reply_to):
                 self._sharing.watch(saga_id, reply_to, self.clock.now_s())
+            case Find():
+                self._finds.append(message)
 
     def settle(self) -> None:
         now_s = self.clock.now_s()
@@ -125,6 +129,10 @@ class Journal(Actor):
             self._keep_lease(now_s)
         if now_s >= self._sharing.watch_due_s:
             self._look_at_watched(now_s)
+        for find in self._finds:
+            if not find.future.done():
+                self.answer(find.future, self._found(find))
+        self._finds.clear()
         if now_s >= self._prune_due_s:
             self._prune_due_s = now_s + self._prune()
         self.wakes_at_s = min(self._next_turn_s(now_s), self._sharing.renew_due_s, self._sharing.watch_due_s)
@@ -233,12 +241,15 @@ class Journal(Actor):
             return
         if instance is None or problem:
             self.tell(opening.reply_to, NotOpened(opening.started.saga_id, problem, corrupt=True))
-            if instance is not None and instance.state in _CLOSED:
-                # Nobody runs it who would say so.
-                telemetry.log.error(telemetry.SAGA_QUARANTINED, saga_id=saga_id, reason=problem)
-                self.on_receive(Quarantine(saga_id))
+            self._put_aside(instance, problem)
         else:
             self.tell(opening.reply_to, Known(opening.started.saga_id, instance, records))
+
+    def _put_aside(self, instance: Instance | None, problem: str) -> None:
+        """Quarantine an instance that is damaged and has ended: nobody runs it who would say so."""
+        if instance is not None and instance.state in _CLOSED:
+            telemetry.log.error(telemetry.SAGA_QUARANTINED, saga_id=instance.saga_id, reason=problem)
+            self.on_receive(Quarantine(SagaId(instance.saga_id)))
 
     # The commit.
 
@@ -348,6 +359,21 @@ class Journal(Actor):
             case Leave(future=future):
                 self._sharing.leave()
                 self.answer(future, None)
+
+    def _found(self, find: Find) -> History | JournalUnavailable | None:
+        """What is on disk, however much waits to be written: nobody has been told anything of that yet."""
+        try:
+            known = self._store.find(find.saga, find.key)
+            if known is None:
+                return None
+            history = History(SagaId(known.saga_id), *self._history(SagaId(known.saga_id)))
+        except Blocked as error:
+            if not self._blocked:
+                self._wait(str(error))
+            return JournalUnavailable(f"saga {find.saga!r}: key {find.key!r} can't be looked up: {error}")
+        if history.problem:
+            self._put_aside(history.instance, history.problem)
+        return history
 
     def _history(self, saga_id: SagaId, *, ours: bool = False) -> tuple[Instance | None, tuple[Record, ...], str]:
         """An instance and its records as they are on disk; or why they can't be trusted."""

@@ -116,6 +116,20 @@ class ReadBack:
         self.reply_to = reply_to
 
 
+class Find:
+    """Set the future to the History of the instance that a saga's key belongs to, as it is on disk.
+
+    None if there is no such instance; JournalUnavailable if the store can't be read now.
+    """
+
+    __slots__ = ("future", "key", "saga")
+
+    def __init__(self, saga: str, key: str, future: "Future[Any]") -> None:
+        self.saga = saga
+        self.key = key
+        self.future = future
+
+
 class History:
     """An instance's records; `problem` says why they can't be trusted, if they can't."""
 

@@ -12,19 +12,27 @@ further saga it became waits for `approve`, and `answer` tells at any time how i
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
-import apsw
 import msgspec
 from msgspec import Meta, Struct
 
-from amends import Compensated, Handle, InputError, JournalUnavailable, KeyConflict, Outcome, Overloaded, StorageError
-from amends.console import journal
+from amends import (
+    Compensated,
+    Found,
+    Handle,
+    InputError,
+    JournalUnavailable,
+    KeyConflict,
+    Outcome,
+    Overloaded,
+    Saga,
+    StorageError,
+)
 from amends.demo import cards
 from amends.demo.domain import CURRENCY, LINES_MAX, Order, OrderId, UserId, Wanted, to_minor, total_units
 from amends.demo.faults import FaultPlan
@@ -45,7 +53,13 @@ PATIENCE_S = 4.4
 """How long an outcome is waited for; the saga's own deadline for deciding lies before it."""
 
 CANCEL_S = 0.2
-"""How long its answer to a cancel is waited for, twice at most; what is left of the five seconds is for reading."""
+"""How long its answer to a cancel is waited for, twice at most."""
+
+READ_S = 0.2
+"""How long the journal's word on a decision is waited for, in what is left of the five seconds."""
+
+ANSWER_S = 10.0
+"""How long it is waited for by those who only want to know how an order stands; TimeoutError follows."""
 
 START_S = 1.0
 """How long the start of a further saga is waited for before it is tried again."""
@@ -72,7 +86,7 @@ ERRORS = {
 
 NO_TURN = "Too many orders at once"
 NO_CATALOGUE = "The catalogue did not answer in time"
-_NO_SUCH_ORDER = "wanted the number of an order"
+_NO_SUCH_ORDER = "order_id: wanted the number of an order"
 _NO_DECISION = "No decision within 4 seconds"
 WORDS = {
     "insufficient_funds": "Insufficient funds",
@@ -87,10 +101,6 @@ WORDS = {
     "cancelled by the caller": _NO_DECISION,
 }
 """The services' reasons in words; what follows a colon stays as it is, and so does every other reason."""
-
-_FIRST_RECORD = (
-    "select body from instances join records using (saga_id) where key = ? and saga in (?, ?) and seq = 0 limit 1"
-)
 
 Answer = dict[str, str]
 
@@ -110,12 +120,6 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __repr__(self) -> str:
         return f"Request({self.customer_id!r}, {self.items!r}, order_id={self.order_id!r})"
-
-
-class _Started(Struct, frozen=True):
-    """What is of interest in a history's first record."""
-
-    input: PlacementOrder
 
 
 class Placement(Shop):
@@ -168,20 +172,22 @@ class Placement(Shop):
 
     def _turned_away(self, request: Request) -> Answer:
         """It waited too long for its turn, and nothing of it has begun, unless it was handed in before."""
-        if request.order_id is not None and self._known(request.order_id) is not None:
-            return self.answer(request.order_id)
-        return _failure(LATE, NO_TURN)
+        known = None if request.order_id is None else self._read(request.order_id)
+        return known or _failure(LATE, NO_TURN)
 
     def answer(self, order_id: str) -> Answer:
         """How an order stands now: decided or, as long as it is not, pending."""
+        return self._answer_until(order_id, self.now_s() + ANSWER_S) or _failure(INVALID, _NO_SUCH_ORDER)
+
+    def _answer_until(self, order_id: str, until_s: float) -> Answer | None:
         for saga in (Finish, Place, Accept):
-            found = journal.progress(self.folder, key=order_id, saga=saga.plan.name)
+            found = self._find(saga, order_id, until_s)
             if found is None:
                 continue
-            if found.direction == "back" and found.why is not None:
-                return _failure_of(found.why.step, found.why.reason)
-            return _success(order_id) if found.direction == "forward" and saga is not Accept else _pending(order_id)
-        return _failure(INVALID, f"order_id: {_NO_SUCH_ORDER}")
+            if isinstance(found.decided, Compensated):
+                return _failure_of(found.decided.step, found.decided.reason)
+            return _pending(order_id) if found.decided is None or saga is Accept else _success(order_id)
+        return None
 
     def approve(self, order_id: str, *, of: str, approved: bool, by: str) -> None:
         """Say yes or no to an order that waits, or will wait, for it; the first word counts.
@@ -193,7 +199,7 @@ class Placement(Shop):
         if of not in (REVIEW, SUPPLIER):
             raise InputError("approve", "$.of", f"found {of!r}, wanted {REVIEW!r} or {SUPPLIER!r}")
         if isinstance(self.system.run(Approval, RecordApproval(order_id, of, approved, by)), Compensated):
-            raise InputError("approve", "$.order_id", _NO_SUCH_ORDER)
+            raise InputError("approve", "$.order_id", "wanted the number of an order")
 
     def now_s(self) -> float:
         """The time by which patience is measured."""
@@ -202,8 +208,15 @@ class Placement(Shop):
     # At the door.
 
     def _place(self, request: Request, until_s: float) -> Answer:
+        known = None
+        if request.order_id is not None:
+            try:
+                known = self._known(request.order_id, until_s)
+            except (TimeoutError, JournalUnavailable):
+                # It may be known, and decided: nothing is said of it that is not known, as in `_give_up`.
+                return _pending(request.order_id)
         try:
-            order = self.take(request, until_s)
+            order = self.take(request, known, until_s)
         except TimeoutError:
             return _failure(LATE, NO_CATALOGUE)
         handle = self.start(order)
@@ -216,10 +229,9 @@ class Placement(Shop):
             return self._give_up(handle, order.order_id)
         return self._told(order, outcome)
 
-    def take(self, request: Request, until_s: float) -> PlacementOrder:
-        """The order that a request means; one whose number was seen before is as it was then."""
+    def take(self, request: Request, known: PlacementOrder | None, until_s: float) -> PlacementOrder:
+        """The order that a request means; `known` is the one of its number as it was first taken."""
         payment = cards.reference(request.payment_info, self.secret, datetime.now(UTC).date())
-        known = None if request.order_id is None else self._known(request.order_id)
         if known is not None:
             wanted = tuple((line.item_id, line.quantity) for line in known.items)
             same = wanted == tuple((item.item_id, item.quantity) for item in request.items)
@@ -248,19 +260,22 @@ class Placement(Shop):
         supplier = not self._made_to_order.isdisjoint(order.units)
         return (REVIEW,) * review + (SUPPLIER,) * supplier
 
-    def _known(self, order_id: str) -> PlacementOrder | None:
+    def _known(self, order_id: str, until_s: float) -> PlacementOrder | None:
         """The order of that number as it was first taken."""
-        file = f"{(self.folder / 'journal.db').resolve().as_uri()}?mode=ro"
-        with closing(apsw.Connection(file, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)) as db:
-            body = db.execute(_FIRST_RECORD, (order_id, Place.plan.name, Accept.plan.name)).get
-        return None if body is None else codec.decode(_Started, str(body).encode(), "journal").input
+        found = self._find(Place, order_id, until_s) or self._find(Accept, order_id, until_s)
+        return None if found is None else found.input
+
+    def _find(self, saga: type[Saga], order_id: str, until_s: float) -> Found | None:
+        return self.system.find(saga, order_id, max(0.0, until_s - self.now_s()))
 
     # What is answered.
 
     def _told(self, order: PlacementOrder, outcome: Outcome) -> Answer:
         if isinstance(outcome, Compensated):
             return _failure_of(outcome.step, outcome.reason)
-        return self.answer(order.order_id) if order.awaits else _success(order.order_id)
+        if not order.awaits:
+            return _success(order.order_id)
+        return self._read(order.order_id) or _pending(order.order_id)
 
     def _give_up(self, handle: Handle, order_id: str) -> Answer:
         """Turn the saga back if it is not decided, and tell what is decided then."""
@@ -269,7 +284,14 @@ class Placement(Shop):
         except (TimeoutError, KeyConflict, StorageError):
             # Not even the journal answers in time. Whether the order was taken is not known, and must not be made up.
             return _pending(order_id)
-        return self.answer(order_id)
+        return self._read(order_id) or _pending(order_id)
+
+    def _read(self, order_id: str) -> Answer | None:
+        """How an order stands, as far as the journal tells it in time; None if there is no such order."""
+        try:
+            return self._answer_until(order_id, self.now_s() + READ_S)
+        except (TimeoutError, JournalUnavailable):
+            return _pending(order_id)
 
     def _start_rest(self, order: PlacementOrder) -> None:
         self.system.submit(Finish, order, key=order.order_id).accepted(START_S)

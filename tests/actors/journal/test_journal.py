@@ -14,6 +14,7 @@ from amends.actors.journal.messages import (
     Append,
     AppendRefused,
     Count,
+    Find,
     History,
     Known,
     ListOpen,
@@ -26,7 +27,7 @@ from amends.actors.journal.messages import (
 )
 from amends.actors.journal.sqlite import SqliteStore
 from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, Instance, Stored
-from amends.protocol.errors import StorageError
+from amends.protocol.errors import JournalUnavailable, StorageError
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Decided, Direction, Ended, Record, Started, StepDone
 from amends.supervisor.actor import Kill, spawn
@@ -506,6 +507,75 @@ def test_count(journal: JournalUnderTest) -> None:
     future: Future[dict[str, int]] = Future()
     journal.tell(open_one(journal, "a"), Count(future))
     assert future.result(0) == {"open": 1}
+
+
+def find(journal: JournalUnderTest, key: str, *others: object) -> Any:
+    """What became of a key, asked in one turn with these other messages before it."""
+    future: Future[History | None] = Future()
+    journal.tell(*others, Find("s", key, future))
+    return future.result(0)
+
+
+def test_find(journal: JournalUnderTest) -> None:
+    """Whoever asks for a key gets its history, with what has just been decided; for an unknown one, None."""
+    back = Decided(Direction.BACK, "one", "no")
+    journal.tell(open_one(journal, "a", "k"))
+    told = find(journal, "k", append(journal, 1, back, forced=True))
+    assert (told.saga_id, told.instance.key, told.records, told.problem) == (A, "k", (start("a", "k"), back), "")
+    assert find(journal, "j") is None
+
+
+def test_find_is_told_what_is_on_disk(journal: JournalUnderTest, store: SpyStore) -> None:
+    """It makes nobody write, and a disk that is full keeps nobody from looking up what was written before."""
+    journal.tell(open_one(journal, "a"))
+    store.writes.clear()
+    assert find(journal, "a", append(journal, 1, DONE)).records == (start("a"),)
+    assert store.writes == []
+    store.full = True
+    assert find(journal, "a", append(journal, 2, Ended(completed=True), forced=True)).records == (start("a"),)
+    assert find(journal, "b", open_one(journal, "b")) is None
+    store.full = False
+    journal.runtime.advance(RETRY_S)
+    assert len(find(journal, "a").records) == 3
+
+
+def test_find_of_a_damaged_instance(journal: JournalUnderTest, store: SpyStore) -> None:
+    """What is wrong is told, and an instance that has ended is put aside: nobody else would look."""
+    journal.tell(open_one(journal, "a"))
+    journal.tell(append(journal, 1, Ended(completed=True), forced=True))
+    store._histories["a"][0] = store._histories["a"][0]._replace(body="{}")
+    told = find(journal, "a")
+    assert (told.records, "record 0: checksum" in told.problem) == ((), True)
+    journal.runtime.advance(LAZY_S)
+    assert store.counts() == {"quarantined": 1}
+
+
+def test_store_away_when_a_key_is_looked_up(far_journal: JournalUnderTest, far: FarStore) -> None:
+    """Who asks is told at once; however often that is, what is new is taken as soon as the store is tried again."""
+    far_journal.tell(open_one(far_journal, "a"))
+    far.away = True
+    for _ in range(3):
+        with pytest.raises(JournalUnavailable, match="key 'a' can't be looked up: no route to host"):
+            find(far_journal, "a")
+        far_journal.runtime.advance(RETRY_S * 0.3)
+    far.away = False
+    assert find(far_journal, "a").records == (start("a"),)
+    far_journal.runtime.advance(RETRY_S * 0.2)
+    assert kinds(far_journal.tell(open_one(far_journal, "b"))) == ["Opened"]
+    assert far_journal.keeper.told == []
+
+
+def test_killed_with_a_key_to_look_up(store: SpyStore, nobody_left: None) -> None:
+    """The next incarnation answers; nobody waits for one that is gone."""
+    journal = JournalUnderTest(lambda: store)
+    journal.tell(open_one(journal, "a"))
+    future: Future[History] = Future()
+    journal.tell(Find("s", "a", future), Kill())
+    assert not future.done()
+    spawn(journal.mailbox, lambda: Journal(lambda: store, [], 1e9))
+    journal.runtime.run()
+    assert future.result(0).records == (start("a"),)
+    journal.stop()
 
 
 def test_killed_in_a_turn(store: SpyStore, nobody_left: None) -> None:

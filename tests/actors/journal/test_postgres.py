@@ -165,8 +165,8 @@ def test_reply_lost_and_the_server_away(far: PostgresStore, wire: Proxy, db: "ps
 
     def cut_once_it_is_there() -> None:
         wire.swallowed.wait(LONG_S)
-        wire.refuses, wire.swallows = True, False
-        wire.cut()
+        wire.shut()
+        wire.swallows = False
 
     wire.swallows = True
     with meanwhile(cut_once_it_is_there), pytest.raises(InDoubt):
@@ -174,7 +174,7 @@ def test_reply_lost_and_the_server_away(far: PostgresStore, wire: Proxy, db: "ps
     assert db.execute("select count(*) from records").fetchall() == [(2,)]
     with pytest.raises(Blocked):
         far.write(opened("a"))
-    wire.refuses = False
+    wire.let_in()
     far.write(opened("a"))
     assert far.history("a") == history("a", 2)
 
@@ -196,8 +196,7 @@ def test_reply_lost_and_the_server_there(far: PostgresStore, wire: Proxy) -> Non
 def test_server_away(far: PostgresStore, wire: Proxy) -> None:
     """Nothing is in doubt of what was never sent; reading waits too, and all goes on when the server is back."""
     far.write(opened("a"))
-    wire.refuses = True
-    wire.cut()
+    wire.shut()
     with pytest.raises(Blocked) as blocked:
         far.write(opened("b"))
     assert not isinstance(blocked.value, InDoubt)
@@ -212,7 +211,7 @@ def test_server_away(far: PostgresStore, wire: Proxy) -> None:
     for ask in asked:
         with pytest.raises(Blocked):
             ask()
-    wire.refuses = False
+    wire.let_in()
     far.write(opened("b"))
     assert open_ids(far, "", 10) == ["a", "b"]
 
@@ -220,11 +219,10 @@ def test_server_away(far: PostgresStore, wire: Proxy) -> None:
 def test_a_while_between_tries(far: PostgresStore, wire: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is away is not knocked at for every question."""
     monkeypatch.setattr(postgres_store, "_RECONNECT_S", 3600.0)
-    wire.refuses = True
-    wire.cut()
+    wire.shut()
     with pytest.raises(Blocked):
         far.counts()
-    wire.refuses = False
+    wire.let_in()
     with pytest.raises(Blocked):
         far.counts()
 
