@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, Self
 import msgspec
 
 from amends.actors.asking import Question
-from amends.actors.callers import AskStatus, CoordinatorStatus, Drain, Submit, ToInstance
+from amends.actors.callers import NO_INSTANCES, AskStatus, CoordinatorStatus, Drain, Submit, ToInstance
 from amends.actors.handle import Handle
 from amends.actors.saga import Cancel, Intervene
 from amends.actors.service import Service, ServiceSpec
@@ -94,7 +94,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class System:
-    """Sagas and services on the databases of one folder.
+    """Sagas and services on the databases of one folder; without sagas it needs, and opens, no journal.
 
     Args:
         folder: where `journal.db` and a `<service>.db` each are, or will be made.
@@ -155,12 +155,14 @@ class System:
             raise AmendsError(f"{self._storage.name}: this system is open already")
         tree = Tree(self._plot, self._ground())
         # Opened here once, so that a file that can't be is the caller's error and not an actor's.
-        store = self._storage.open_store()
+        store = self._storage.open_store() if self._plans else None
         try:
-            store.counts()
+            if store is not None:
+                store.counts()
             tree.check_databases()
         except AmendsError:
-            store.close()
+            if store is not None:
+                store.close()
             raise
         tree.start(store)
         if self._line is not None:
@@ -199,10 +201,10 @@ class System:
 
     def drain(self, timeout_s: float | None = None) -> None:
         """Refuse new instances and wait until none is open; TimeoutError if that takes longer."""
-        running = self._running
-        future = running.new_future()
-        running.coordinator.tell(Drain(future))
-        future.result(timeout_s)
+        if self._running.coordinator is not None:
+            future = self._running.new_future()
+            self._coordinator.tell(Drain(future))
+            future.result(timeout_s)
 
     def __enter__(self) -> Self:
         return self.open()
@@ -244,7 +246,7 @@ class System:
         data = codec.checked(plan.input, value, f"saga {plan.name!r}")
         accepted, outcome = running.new_future(), running.new_future()
         saga_id = SagaId(running.clock.new_id())
-        running.coordinator.tell(Submit(saga_id, plan, key, data, accepted, outcome))
+        self._coordinator.tell(Submit(saga_id, plan, key, data, accepted, outcome))
         return self.handle_type(key, accepted, outcome, self._ask_cancel)
 
     def run(self, saga: type[Saga], value: Any, *, key: str | None = None, timeout_s: float | None = None) -> Outcome:
@@ -297,9 +299,11 @@ class System:
     def status(self, timeout_s: float = 10.0) -> Status:
         """What is going on now."""
         running = self._running
-        future: Future[CoordinatorStatus] = running.new_future()
-        running.coordinator.tell(AskStatus(future))
-        told, counters = future.result(timeout_s), running.counters
+        told, counters = NO_INSTANCES, running.counters
+        if running.coordinator is not None:
+            future: Future[CoordinatorStatus] = running.new_future()
+            running.coordinator.tell(AskStatus(future))
+            told = future.result(timeout_s)
         ended = told.ended
         return Status(
             open=told.open + told.starting,
@@ -329,18 +333,23 @@ class System:
             mailbox.tell(Kill())
 
     def _ask_cancel(self, saga_id: SagaId) -> "Future[CancelAnswer]":
-        running = self._running
-        future = running.new_future()
-        running.coordinator.tell(ToInstance(saga_id, Cancel(future), future))
+        future = self._running.new_future()
+        self._coordinator.tell(ToInstance(saga_id, Cancel(future), future))
         return future
 
     def _intervene(self, saga_id: SagaId, event: Intervention) -> None:
-        running = self._running
-        future: Future[str | None] = running.new_future()
-        running.coordinator.tell(ToInstance(saga_id, Intervene(event, future), future))
+        future: Future[str | None] = self._running.new_future()
+        self._coordinator.tell(ToInstance(saga_id, Intervene(event, future), future))
         problem = future.result()
         if problem:
             raise AmendsError(problem)
+
+    @property
+    def _coordinator(self) -> Mailbox:
+        coordinator = self._running.coordinator
+        if coordinator is None:
+            raise PlanError(f"{self._storage.name}: this system has services only; wanted one that runs sagas")
+        return coordinator
 
     @property
     def _running(self) -> Tree:
