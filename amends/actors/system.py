@@ -25,7 +25,7 @@ from amends.actors.service import Service, ServiceSpec
 from amends.actors.storage.folder import Folder
 from amends.actors.storage.port import Storage
 from amends.actors.transport.in_process import InProcess
-from amends.actors.transport.port import Broker, Line, Transport
+from amends.actors.transport.port import Broker, Line, LineStatus, Transport
 from amends.actors.tree import OWN_NAMES, Ground, Plot, Runtimes, Tree
 from amends.protocol import codec
 from amends.protocol.errors import AmendsError, InputError, PlanError, SystemStopped
@@ -76,6 +76,8 @@ class Status(msgspec.Struct, frozen=True):
         restarts, retries, undone, dead_letters, stuck_turns: since the system was opened; `undone` counts steps.
         mailboxes: the queue of each actor but the instances.
         recovered: whether every instance found open at the start is running again.
+        blocked: why an actor (the journal, a service) can't work now, as for a database that is away, by name.
+        line: of the broker's; None without one.
     """
 
     open: int
@@ -91,6 +93,8 @@ class Status(msgspec.Struct, frozen=True):
     stuck_turns: int
     mailboxes: dict[str, QueueStatus]
     recovered: bool
+    blocked: dict[str, str]
+    line: LineStatus | None
 
 
 class System:
@@ -319,7 +323,15 @@ class System:
             stuck_turns=counters.stuck_turns,
             mailboxes={name: _queue_status(mailbox) for name, mailbox in running.mailboxes.items()},
             recovered=told.recovered,
+            blocked={name: why for name, mailbox in running.mailboxes.items() if (why := _blocked(mailbox))},
+            line=None if self._line is None else self._line.status(),
         )
+
+    @property
+    def gave_up(self) -> str:
+        """Why its supervisors gave up, after which nothing runs until it is opened again; empty if they did not."""
+        tree = self._tree
+        return "" if tree is None else tree.gave_up
 
     def dead_letters(self) -> list[DeadLetter]:
         """The last messages nobody could take, oldest first."""
@@ -379,6 +391,11 @@ def _storage(folder: str | Path, journal: str | None) -> Storage:
 
 def _queue_status(mailbox: Mailbox) -> QueueStatus:
     return QueueStatus(len(mailbox), mailbox.waits, mailbox.waited_s, mailbox.longest_s)
+
+
+def _blocked(mailbox: Mailbox) -> str:
+    actor = mailbox.actor
+    return "it has failed, and is about to be started again" if actor is None else actor.blocked
 
 
 def _specs(services: Iterable[type[Service] | ServiceSpec]) -> dict[str, ServiceSpec]:
