@@ -88,6 +88,10 @@ class CoordinatorStatus:
     recovered: bool
 
 
+NO_INSTANCES = CoordinatorStatus(0, 0, dict.fromkeys(("completed", "compensated", "quarantined"), 0), {}, {}, True)
+"""Of a system without sagas."""
+
+
 @dataclass(frozen=True, slots=True)
 class Starting:
     """A start that the journal has not answered yet."""

@@ -187,6 +187,7 @@ class Coordinator(Actor):
                 saga_id if submit.key is None else submit.key,
                 msgspec.Raw(submit.data),
                 self.clock.now_at(),
+                submit.plan.digest,
             )
             decision = begin(submit.plan, started)
             self._callers.starting[saga_id] = Starting(submit, started, decision)

@@ -386,10 +386,21 @@ def state_of(plans: Plans, records: tuple[Record, ...]) -> tuple[Plan, State]:
     if plan is None:
         known = sorted(f"{name} version {version}" for name, version in plans)
         raise AmendsError(f"no plan for saga {started.saga!r} version {started.version}; this system has {known}")
+    # One that has ended goes on with nothing; what it came to can be told all the same.
+    if not (fits(plan, started) or isinstance(records[-1], Ended)):
+        raise AmendsError(
+            f"saga {plan.name!r} version {plan.version}: it began with the steps {started.digest}, and this program's "
+            f"are {plan.digest}; give the changed class version={plan.version + 1} and keep the old one beside it"
+        )
     try:
         return plan, replay(plan, records)
     except KeyError as error:
         raise AmendsError(f"saga {plan.name!r} version {plan.version} has no step {error}, the history has") from None
+
+
+def fits(plan: Plan, started: Started) -> bool:
+    """Whether an instance can go on with the plan of its saga and version: that has the steps it began with."""
+    return started.digest in ("", plan.digest)
 
 
 _WAITS = (StepDone, StepUndone)

@@ -138,6 +138,11 @@ class Service(Actor):
         self._prune_due_s = self.clock.now_s() + _PRUNE_EVERY_S
         self.wakes_at_s = min(self._prune_due_s, self._serving.wakes_at_s)
 
+    @property
+    def blocked(self) -> str:
+        serving: Serving | None = self.__dict__.get("_serving")
+        return "" if serving is None else serving.blocked
+
     def let_go(self, *, hung: bool) -> None:
         if "db" not in self.__dict__:
             return

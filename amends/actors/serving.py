@@ -58,6 +58,9 @@ class Serving:
     Args:
         handlers: by command name.
         under_way: the calls outside that run now.
+
+    Attributes:
+        blocked: why nothing could be written in the last turn; empty if it could.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class Serving:
         self.report = self.running.report
         self._answers: list[tuple[Message, Answer]] = []
         self._outdated: list[DeadLetter] = []
-        self._blocked = False
+        self.blocked = ""
         self._taking_back = TakingBack(self, self.fence, service.name)
 
     @property
@@ -115,7 +118,7 @@ class Serving:
         except TurnLost as error:
             self._lose(told, due, str(error))
         else:
-            self._blocked = False
+            self.blocked = ""
             self._outside.begin()
 
     def _serve_in_transaction(self, told: Sequence[Message | OutsideAnswer], due: Sequence[IdempotencyKey]) -> None:
@@ -231,9 +234,9 @@ class Serving:
         for waiting in map(self.later.take, due):
             if waiting is not None:
                 self.reply(waiting, unavailable)
-        if not self._blocked:
-            self._blocked = True
+        if not self.blocked:
             telemetry.log.error(telemetry.SERVICE_BLOCKED, service=self._name, reason=reason)
+        self.blocked = reason
 
     # One message.
 

@@ -18,7 +18,15 @@ from typing import Any, ClassVar, Final, Self
 import msgspec
 
 from amends.actors.asking import Question
-from amends.actors.callers import AskStatus, AwaitIdle, CoordinatorStatus, Drain, Submit, ToInstance
+from amends.actors.callers import (
+    NO_INSTANCES,
+    AskStatus,
+    AwaitIdle,
+    CoordinatorStatus,
+    Drain,
+    Submit,
+    ToInstance,
+)
 from amends.actors.finding import Found, found
 from amends.actors.handle import Handle
 from amends.actors.journal.messages import Find, History
@@ -27,7 +35,7 @@ from amends.actors.service import Service, ServiceSpec
 from amends.actors.storage.folder import Folder
 from amends.actors.storage.port import Storage
 from amends.actors.transport.in_process import InProcess
-from amends.actors.transport.port import Broker, Line, Transport
+from amends.actors.transport.port import Broker, Line, LineStatus, Transport
 from amends.actors.tree import OWN_NAMES, Ground, Plot, Runtimes, Tree
 from amends.protocol import codec
 from amends.protocol.errors import AmendsError, InputError, PlanError, SystemStopped
@@ -78,6 +86,8 @@ class Status(msgspec.Struct, frozen=True):
         restarts, retries, undone, dead_letters, stuck_turns: since the system was opened; `undone` counts steps.
         mailboxes: the queue of each actor but the instances.
         recovered: whether every instance found open at the start is running again.
+        blocked: why an actor (the journal, a service) can't work now, as for a database that is away, by name.
+        line: of the broker's; None without one.
     """
 
     open: int
@@ -93,10 +103,12 @@ class Status(msgspec.Struct, frozen=True):
     stuck_turns: int
     mailboxes: dict[str, QueueStatus]
     recovered: bool
+    blocked: dict[str, str]
+    line: LineStatus | None
 
 
 class System:
-    """Sagas and services on the databases of one folder.
+    """Sagas and services on the databases of one folder; without sagas it needs, and opens, no journal.
 
     Args:
         folder: where `journal.db` and a `<service>.db` each are, or will be made.
@@ -157,12 +169,14 @@ class System:
             raise AmendsError(f"{self._storage.name}: this system is open already")
         tree = Tree(self._plot, self._ground())
         # Opened here once, so that a file that can't be is the caller's error and not an actor's.
-        store = self._storage.open_store()
+        store = self._storage.open_store() if self._plans else None
         try:
-            store.counts()
+            if store is not None:
+                store.counts()
             tree.check_databases()
         except AmendsError:
-            store.close()
+            if store is not None:
+                store.close()
             raise
         tree.start(store)
         if self._line is not None:
@@ -201,17 +215,18 @@ class System:
 
     def drain(self, timeout_s: float | None = None) -> None:
         """Refuse new instances and wait until none is open; TimeoutError if that takes longer."""
-        running = self._running
-        future = running.new_future()
-        running.coordinator.tell(Drain(future))
-        future.result(timeout_s)
+        if self._running.coordinator is not None:
+            future = self._running.new_future()
+            self._coordinator.tell(Drain(future))
+            future.result(timeout_s)
 
     def wait_until_idle(self, timeout_s: float | None = None) -> None:
         """Wait for a moment when no instance is open, those found at the start among them; TimeoutError after that.
 
         New ones are taken all the while. An instance that is stuck is open.
         """
-        self._ask("coordinator", AwaitIdle, timeout_s)
+        if self._running.coordinator is not None:
+            self._ask("coordinator", AwaitIdle, timeout_s)
 
     def __enter__(self) -> Self:
         return self.open()
@@ -251,7 +266,7 @@ class System:
         data = codec.checked(plan.input, value, f"saga {plan.name!r}")
         accepted, outcome = running.new_future(), running.new_future()
         saga_id = SagaId(running.clock.new_id())
-        running.coordinator.tell(Submit(saga_id, plan, key, data, accepted, outcome))
+        self._coordinator.tell(Submit(saga_id, plan, key, data, accepted, outcome))
         return self.handle_type(key, accepted, outcome, self._ask_cancel)
 
     def run(self, saga: type[Saga], value: Any, *, key: str | None = None, timeout_s: float | None = None) -> Outcome:
@@ -328,9 +343,11 @@ class System:
     def status(self, timeout_s: float = 10.0) -> Status:
         """What is going on now."""
         running = self._running
-        future: Future[CoordinatorStatus] = running.new_future()
-        running.coordinator.tell(AskStatus(future))
-        told, counters = future.result(timeout_s), running.counters
+        told, counters = NO_INSTANCES, running.counters
+        if running.coordinator is not None:
+            future: Future[CoordinatorStatus] = running.new_future()
+            running.coordinator.tell(AskStatus(future))
+            told = future.result(timeout_s)
         ended = told.ended
         return Status(
             open=told.open + told.starting,
@@ -346,7 +363,15 @@ class System:
             stuck_turns=counters.stuck_turns,
             mailboxes={name: _queue_status(mailbox) for name, mailbox in running.mailboxes.items()},
             recovered=told.recovered,
+            blocked={name: why for name, mailbox in running.mailboxes.items() if (why := _blocked(mailbox))},
+            line=None if self._line is None else self._line.status(),
         )
+
+    @property
+    def gave_up(self) -> str:
+        """Why its supervisors gave up, after which nothing runs until it is opened again; empty if they did not."""
+        tree = self._tree
+        return "" if tree is None else tree.gave_up
 
     def dead_letters(self) -> list[DeadLetter]:
         """The last messages nobody could take, oldest first."""
@@ -360,18 +385,23 @@ class System:
             mailbox.tell(Kill())
 
     def _ask_cancel(self, saga_id: SagaId) -> "Future[CancelAnswer]":
-        running = self._running
-        future = running.new_future()
-        running.coordinator.tell(ToInstance(saga_id, Cancel(future), future))
+        future = self._running.new_future()
+        self._coordinator.tell(ToInstance(saga_id, Cancel(future), future))
         return future
 
     def _intervene(self, saga_id: SagaId, event: Intervention) -> None:
-        running = self._running
-        future: Future[str | None] = running.new_future()
-        running.coordinator.tell(ToInstance(saga_id, Intervene(event, future), future))
+        future: Future[str | None] = self._running.new_future()
+        self._coordinator.tell(ToInstance(saga_id, Intervene(event, future), future))
         problem = future.result()
         if problem:
             raise AmendsError(problem)
+
+    @property
+    def _coordinator(self) -> Mailbox:
+        coordinator = self._running.coordinator
+        if coordinator is None:
+            raise PlanError(f"{self._storage.name}: this system has services only; wanted one that runs sagas")
+        return coordinator
 
     @property
     def _running(self) -> Tree:
@@ -401,6 +431,11 @@ def _storage(folder: str | Path, journal: str | None, node: str) -> Storage:
 
 def _queue_status(mailbox: Mailbox) -> QueueStatus:
     return QueueStatus(len(mailbox), mailbox.waits, mailbox.waited_s, mailbox.longest_s)
+
+
+def _blocked(mailbox: Mailbox) -> str:
+    actor = mailbox.actor
+    return "it has failed, and is about to be started again" if actor is None else actor.blocked
 
 
 def _specs(services: Iterable[type[Service] | ServiceSpec]) -> dict[str, ServiceSpec]:

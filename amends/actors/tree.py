@@ -1,8 +1,9 @@
 """The tree: the actors of one open system, in the order in which they start.
 
 Dead letters, timers, journal, services, coordinator (which keeps the saga instances); when one
-of them has to restart, those after it do too, since they built on what it said. The ground they
-stand on (runtimes, storage, transport) is chosen by `system`.
+of them has to restart, those after it do too, since they built on what it said. Without sagas
+there is neither a journal nor a coordinator. The ground they stand on (runtimes, storage,
+transport) is chosen by `system`.
 """
 
 from collections import deque
@@ -106,7 +107,11 @@ class Plot:
 
 
 class Tree:
-    """The actors of one open system."""
+    """The actors of one open system.
+
+    Attributes:
+        coordinator: None where no sagas are run.
+    """
 
     def __init__(self, plot: Plot, ground: Ground) -> None:
         self._plot = plot
@@ -122,8 +127,8 @@ class Tree:
         self.mailboxes: dict[str, Mailbox] = {}
         self._dead = self._mailbox("dead-letters", runtimes.many)
         self._timers = self._mailbox("timers", runtimes.many)
-        self._journal = self._mailbox("journal", runtimes.waiting)
-        self.coordinator = self._mailbox("coordinator", runtimes.many)
+        self._journal = self._mailbox("journal", runtimes.waiting) if plot.plans else None
+        self.coordinator = self._mailbox("coordinator", runtimes.many) if plot.plans else None
         self._services = {name: self._mailbox(name, runtimes.waiting) for name in plot.specs}
         self._root = Mailbox("root", runtimes.watching, keeper=self)
         self._transport = ground.connect(self._services, self.sagas, self._timers, self.clock)
@@ -141,18 +146,12 @@ class Tree:
         for name, spec in self._plot.specs.items():
             self._storage.open_service(name, spec.service.scripts()).close()
 
-    def start(self, store: Store) -> None:
-        """Start the tree from its root, on a journal that is open already."""
-        stores = iter((store,))
-
-        def open_store() -> Store:
-            return next(stores, None) or self._storage.open_store()
-
+    def start(self, store: Store | None) -> None:
+        """Start the tree from its root, on a journal that is open already, if it has one."""
         services = [self._child(name, spec) for name, spec in self._plot.specs.items()]
         children = [
             ChildSpec(self._dead, lambda: DeadLetters(self.dead_letters, self.counters)),
             ChildSpec(self._timers, Timers),
-            ChildSpec(self._journal, lambda: Journal(open_store, self._plot.plans.keys(), self._plot.retention_s)),
             ChildSpec(
                 Mailbox("services", self._runtimes.watching),
                 lambda: Supervisor(
@@ -163,8 +162,18 @@ class Tree:
                     look_every_s=self._runtimes.look_every_s,
                 ),
             ),
-            ChildSpec(self.coordinator, self._make_coordinator),
         ]
+        if self._journal is not None and self.coordinator is not None:
+            stores = iter((store,))
+
+            def open_store() -> Store:
+                return next(stores, None) or self._storage.open_store()
+
+            def make_journal() -> Actor:
+                return Journal(open_store, self._plot.plans.keys(), self._plot.retention_s)
+
+            children.insert(2, ChildSpec(self._journal, make_journal))
+            children.append(ChildSpec(self.coordinator, self._make_coordinator))
         spawn(
             self._root,
             lambda: Supervisor(
@@ -179,15 +188,15 @@ class Tree:
 
     def stop(self, timeout_s: float) -> None:
         """Write down what waits to be, end every turn, let go of every file."""
-        written = self.new_future()
-        if not self.gave_up:
+        if self._journal is not None and not self.gave_up:
+            written = self.new_future()
             self._journal.tell(Count(written))
             # A journal that hangs keeps what it has on disk; the rest is sent again at the next start.
             with suppress(TimeoutError):
                 written.result(timeout_s)
         self._runtimes.watching.stop(timeout_s)
         self._runtimes.many.stop(timeout_s)
-        if not self.gave_up:
+        if self._journal is not None and not self.gave_up:
             left = self.new_future()
             self._journal.tell(Leave(left))
             # Nobody restarts it any more if it fails with this in hand; its lease will lapse.
@@ -198,22 +207,18 @@ class Tree:
 
     def abandon(self, error: SystemStopped) -> None:
         """End every actor as it is, in a turn or not, and tell `error` to all who wait."""
-        for mailbox in (
-            self._root,
-            self.coordinator,
-            *self._services.values(),
-            self._journal,
-            *self.mailboxes.values(),
-        ):
-            if mailbox.actor is not None:
+        # Those that build on others first; who has been retired already is not again.
+        for mailbox in (self._root, self.coordinator, *self._services.values(), *self.mailboxes.values()):
+            if mailbox is not None and mailbox.actor is not None:
                 mailbox.actor.retire()
         self._give_up(error)
 
     def _give_up(self, error: SystemStopped) -> None:
         self.callers.give_up(error)
-        # What the coordinator has not read yet, it never will.
-        self.coordinator.dead = Unheard(error)
-        self.coordinator.close()
+        if self.coordinator is not None:
+            # What the coordinator has not read yet, it never will.
+            self.coordinator.dead = Unheard(error)
+            self.coordinator.close()
 
     def _mailbox(self, name: str, runtime: Runtime) -> Mailbox:
         dead = self.mailboxes.get("dead-letters")
@@ -245,6 +250,8 @@ class Tree:
         )
 
     def _around(self) -> Surroundings:
+        assert self._journal is not None
+        assert self.coordinator is not None
         return Surroundings(
             self._plot.plans,
             self._journal,

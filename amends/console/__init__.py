@@ -1,1 +1,1 @@
-"""For operators: what a system's journal tells, read beside the system or after it."""
+"""For operators: programs that run services and sagas, and what a journal tells, read beside a system or after it."""

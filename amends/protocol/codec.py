@@ -14,8 +14,11 @@ import msgspec
 from amends.protocol.errors import InputError, RecordCorrupt
 from amends.protocol.records import Record
 
-SCHEMA = 1
-"""The version of the records' form that this program writes; older ones are read, newer ones refused."""
+SCHEMA = 2
+"""The version of the records' form that this program writes; older ones are read, newer ones refused.
+
+1: the first. 2: `Started` has the digest of its plan.
+"""
 
 T = TypeVar("T")
 

@@ -36,6 +36,7 @@ class Started(_Record, frozen=True, tag="started"):
         key: the business key, unique per saga.
         input: the saga's input as JSON.
         at: unix seconds; the deadline counts from here.
+        digest: of the plan it began with, and goes on with; empty in records of schema 1, which do not say.
     """
 
     saga_id: SagaId
@@ -44,6 +45,7 @@ class Started(_Record, frozen=True, tag="started"):
     key: str
     input: msgspec.Raw
     at: float
+    digest: str = ""
 
 
 class StepDone(_Record, frozen=True, tag="step_done"):

@@ -6,6 +6,7 @@ that can be wrong with a plan is found when the class is defined, or when a syst
 with its services, and named. How a step is undone is the service's business.
 """
 
+import hashlib
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -142,7 +143,11 @@ class PlannedStep(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A checked saga; `steps` stand in an order in which each comes after those it needs."""
+    """A checked saga; `steps` stand in an order in which each comes after those it needs.
+
+    Attributes:
+        digest: what `digest_of` makes of its steps.
+    """
 
     name: str
     version: int
@@ -154,6 +159,7 @@ class Plan(msgspec.Struct, frozen=True):
     pivot: str | None
     before_decision: tuple[str, ...]
     compensatable: tuple[str, ...]
+    digest: str
 
     def forward_until(self, started_at: float) -> float | None:
         """When (unix seconds) an undecided instance must turn back, if it has a deadline."""
@@ -165,7 +171,8 @@ class Saga:
 
     Class keywords:
         name: what the journal and the logs call it.
-        version: raise it when steps change; open instances need the version they began with.
+        version: raise it when steps change (their names, kinds, services, commands or order), and keep the old class
+            beside the new one: an open instance runs on the plan it began with, and on no other.
         deadline_s: the time from start to end, in seconds; None is none. Near it an undecided instance turns back.
         undo_reserve_s: the part of it kept for undoing; a fifth if not said.
     """
@@ -235,7 +242,23 @@ def _plan(
         for s in ordered
     }
     pivot_name = next((s.name for s in ordered if s.kind is PIVOT), None)
-    return Plan(name, version, saga, hints["input"], deadline_s, reserve_s, steps, pivot_name, before, compensatable)
+    digest = digest_of(steps.values())
+    return Plan(
+        name, version, saga, hints["input"], deadline_s, reserve_s, steps, pivot_name, before, compensatable, digest
+    )
+
+
+def digest_of(steps: Iterable[PlannedStep]) -> str:
+    """16 hexadecimal digits for all that an instance which has begun depends on.
+
+    That is, of each step: its name, under which records and fences know it; its kind, by which it is undone or goes on;
+    its service, which alone knows what it did; its command's name, since the same key with another command is refused;
+    and what it comes after. Timeouts, retries and the deadline are left out: with other numbers an instance asks or
+    turns back at another moment, and everything it did still means the same. So is the order in which a class lists
+    steps that do not need each other.
+    """
+    facts = sorted((s.name, s.kind.value, s.to, s.command.__name__, sorted(s.needs)) for s in steps)
+    return hashlib.sha256(codec.encode(facts)).hexdigest()[:16]
 
 
 def _check_kinds(saga: str, declared: Mapping[str, Step]) -> None:

@@ -129,6 +129,11 @@ class Actor(pykka.Actor):
 
     # What a subclass may define.
 
+    @property
+    def blocked(self) -> str:
+        """Why it can't do its work for now, a full disk say; empty if it can. Read by anyone, in any thread."""
+        return ""
+
     def settle(self) -> None:
         """Make the turn's work final; what was told leaves when this returns."""
 

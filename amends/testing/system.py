@@ -352,8 +352,8 @@ class SimulatedSystem(System):
         # Letters wait without a turn to come where an actor is being restarted.
         if tree.callers.starting or any(len(mailbox) for mailbox in tree.mailboxes.values()):
             return False
-        journal = tree.mailboxes["journal"].actor
-        if isinstance(journal, Journal) and journal.unwritten:
+        journal = tree.mailboxes.get("journal")
+        if journal is not None and isinstance(journal.actor, Journal) and journal.actor.unwritten:
             return False
         return not any(known.moves for known in self.world.instances.values())
 

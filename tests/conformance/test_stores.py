@@ -216,7 +216,7 @@ CHANGES: list[dict[str, object]] = [
     {"at": 2.6},
     {"at": "late"},
     {"seq": 5},
-    {"schema": 2},
+    {"schema": codec.SCHEMA + 1},
     {"schema": None},
     {"checksum": 1},
 ]

@@ -11,7 +11,7 @@ from amends import AmendsError, Completed, Found, Handle, JournalHeld, JournalUn
 from amends.actors.postgres import session_name, target
 from tests.actors.conftest import OpenSystem
 from tests.actors.patience import Gate, refuse_some, until
-from tests.actors.trip import LONG_S, SERVICES, BookTrip, Script, Seats, Trip, rows_of
+from tests.actors.trip import LONG_S, SERVICES, BookTrip, Script, Trip, rows_of
 from tests.own_postgres import OwnPostgres
 from tests.servers import admin, own_postgres, postgres_schema
 
@@ -151,11 +151,10 @@ def test_opened_by_another_while_the_session_was_lost(url: str, booking: OpenSys
     assert second.status().completed == 2
 
 
-def test_server_that_is_not_there(tmp_path: Path) -> None:
+def test_server_that_is_not_there(booking: OpenSystem) -> None:
     """The caller hears where it was looked for, without the password."""
-    system = System(tmp_path, sagas=[], services=[Seats.spec(Script())], journal="postgresql://me:hidden@localhost:1/x")
     with pytest.raises(StorageError, match="postgresql://me@localhost:1/x") as raised:
-        system.open()
+        booking(journal="postgresql://me:hidden@localhost:1/x")
     assert "hidden" not in str(raised.value)
 
 

@@ -96,6 +96,11 @@ class Journal(Actor):
         self._store.close()
 
     @property
+    def blocked(self) -> str:
+        reason: str = self.__dict__.get("_blocked", "")  # before its first turn there is none
+        return reason
+
+    @property
     def unwritten(self) -> bool:
         """Whether records wait to be written."""
         return bool(self._pending)

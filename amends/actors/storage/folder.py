@@ -10,15 +10,18 @@ from amends.actors.journal.sqlite import SqliteStore
 
 
 class Folder:
-    """Opens the files of one folder, which is made when the journal is first opened."""
+    """Opens the files of one folder, which is made when the first of them is opened."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
 
     def open_store(self) -> SqliteStore:
-        self._path.mkdir(parents=True, exist_ok=True)
-        return SqliteStore(self._path / "journal.db")
+        return SqliteStore(self._made() / "journal.db")
 
     def open_service(self, service: str, scripts: Mapping[str, Sequence[str]]) -> apsw.Connection:
-        return database.open_database(self._path / f"{service}.db", database.SERVICE_ID, scripts)
+        return database.open_database(self._made() / f"{service}.db", database.SERVICE_ID, scripts)
+
+    def _made(self) -> Path:
+        self._path.mkdir(parents=True, exist_ok=True)
+        return self._path

@@ -26,11 +26,24 @@ class Transport(Protocol):
         ...
 
 
+class LineStatus(Protocol):
+    """A line at one moment; a transport's own has more to tell."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether messages come and go."""
+        ...
+
+
 class Line(Transport, Protocol):
     """A transport with an end in other processes."""
 
     def open(self) -> None:
         """Begin to send and to receive, now or as soon as the other side can be reached."""
+        ...
+
+    def status(self) -> LineStatus:
+        """How it goes, in any thread."""
         ...
 
     def close(self, timeout_s: float) -> None:

@@ -1,0 +1,164 @@
+"""`amends`: services and sagas as programs of their own, joined by a broker, and a look at what they do.
+
+What a command is told is checked before anything is touched: modules, services, sagas, addresses,
+and whether the parts that are only installed on demand are there. An address may have a password
+in it, so none is ever shown.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import click
+
+from amends.actors.service import Service
+from amends.actors.system import System
+from amends.actors.transport.port import Broker
+from amends.console import named, process
+from amends.console.api import Api
+from amends.console.config import config_option
+from amends.console.logs import log_to_stderr
+from amends.console.web import WebServer
+from amends.protocol.errors import AmendsError, InputError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ENVIRONMENT: Final = {"auto_envvar_prefix": "AMENDS"}
+_LEVELS: Final = ("debug", "info", "warning", "error")
+_BROKER: Final = "RabbitMQ, as amqp://user:password@host:5672/vhost."
+_PLACE: Final = "a folder, or postgresql://user:password@host:5432/database?schema=name."
+_HTTP: Final = "Answer /health, /ready and /status at HOST:PORT, or at PORT of this machine alone."
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="amends")
+def main() -> None:
+    """Durable sagas on supervised actors: their services and nodes as programs.
+
+    Every option can also be given in the environment, as AMENDS_ and its name (AMENDS_BROKER), or in a file
+    (--config), where others can't read passwords as they can on a command line.
+    """
+
+
+def of_a_program(command: F) -> F:
+    """The options that both programs have."""
+    options = (
+        click.option("--broker", required=True, envvar="AMENDS_BROKER", show_envvar=True, metavar="URL", help=_BROKER),
+        click.option("--prefix", default="amends", show_default=True, help="What the names of all queues begin with."),
+        click.option(
+            "--buffer",
+            type=click.IntRange(1),
+            default=10_000,
+            show_default=True,
+            help="Messages that may wait for the broker.",
+        ),
+        click.option("--http", metavar="[HOST:]PORT", help=_HTTP),
+        click.option(
+            "--drain-s",
+            type=click.FloatRange(0),
+            default=10.0,
+            show_default=True,
+            help="Seconds that a SIGTERM waits for what is open or in hand.",
+        ),
+        click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True),
+        config_option(),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command("service", context_settings=_ENVIRONMENT)
+@click.argument("services", nargs=-1, required=True, metavar="MODULE:CLASS...", envvar="AMENDS_SERVICES")
+@click.option(
+    "--database",
+    required=True,
+    envvar="AMENDS_DATABASE",
+    show_envvar=True,
+    metavar="PLACE",
+    help=f"What the services keep: {_PLACE}",
+)
+@click.option(
+    "--prefetch",
+    type=click.IntRange(1, 65_535),
+    default=200,
+    show_default=True,
+    help="Commands each service may take from the broker before it has done them.",
+)
+@of_a_program
+def service_command(services: tuple[str, ...], database: str, http: str | None, **chosen: Any) -> None:
+    """Serve services to the nodes that run sagas, until SIGTERM.
+
+    A CLASS is a Service, a spec of one (PAYMENT = Payment.spec(...)), or a function that returns one.
+    """
+    with _telling_errors():
+        broker = _broker(chosen, prefetch=chosen["prefetch"])
+        system = System(database, sagas=[], services=named.services_of(services), broker=broker)
+        _run("service", system, Api(system), http, chosen)
+
+
+@main.command("node", context_settings=_ENVIRONMENT)
+@click.argument("modules", nargs=-1, required=True, metavar="MODULE...", envvar="AMENDS_MODULES")
+@click.option(
+    "--journal",
+    required=True,
+    envvar="AMENDS_JOURNAL",
+    show_envvar=True,
+    metavar="PLACE",
+    help=f"What becomes of every instance: {_PLACE}",
+)
+@click.option("--name", default="", help="This node's name, which no other one may have; a new one if not given.")
+@click.option(
+    "--max-open",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="Instances that may be open at once; more are refused.",
+)
+@of_a_program
+def node_command(
+    modules: tuple[str, ...], journal: str, name: str, max_open: int, http: str | None, **chosen: Any
+) -> None:
+    """Run the sagas of some modules, whose services are elsewhere, until SIGTERM.
+
+    A module's sagas are those it defines, or those it lists in SAGAS.
+    """
+    with _telling_errors():
+        found = named.sagas_of(modules)
+        elsewhere: list[type[Service] | str] = [*found.services, *found.unseen]
+        broker = _broker(chosen)
+        system = System(
+            journal,
+            sagas=found.sagas,
+            services=[],
+            max_open=max_open,
+            node=name,
+            broker=broker,
+            elsewhere=elsewhere,
+        )
+        _run("node", system, Api(system, found.sagas), http, chosen)
+
+
+def _run(program: str, system: System, api: Api, http: str | None, chosen: dict[str, Any]) -> None:
+    log_to_stderr(chosen["log_level"])
+    process.run(program, system, api, WebServer(http, api) if http else None, chosen["drain_s"])
+
+
+def _broker(chosen: dict[str, Any], **rest: Any) -> Broker:
+    url = chosen["broker"]
+    if not url.startswith(("amqp://", "amqps://")):
+        raise InputError("broker", "url", "wanted an address as in amqp://user:password@host:5672")
+    try:
+        from amends.actors.transport.rabbitmq import RabbitMq  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise AmendsError(f"broker: {error}; RabbitMQ needs `pip install 'amends[rabbitmq]'`") from None
+    return RabbitMq(url, prefix=chosen["prefix"], buffer=chosen["buffer"], **rest)
+
+
+@contextmanager
+def _telling_errors() -> Iterator[None]:
+    """An error that was foreseen is a sentence for the person, not a traceback."""
+    try:
+        yield
+    except AmendsError as error:
+        raise click.ClickException(str(error)) from None
