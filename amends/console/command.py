@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import click
 from rich.console import Console
@@ -18,9 +17,16 @@ def look_command(sagas: Sequence[type[Saga]] = ()) -> click.Command:
     """The command; with the classes of the sagas, times of steps are exact and steps not reached are shown."""
 
     @click.command("look")
-    @click.option("--data", required=True, type=click.Path(path_type=Path), help="The folder, or the journal's file.")
+    @click.option(
+        "--journal",
+        "--data",
+        "data",
+        required=True,
+        metavar="PLACE",
+        help="The folder, the journal's file, or postgresql://user:password@host:5432/database?schema=name.",
+    )
     @click.argument("key", required=False)
-    def look(data: Path, key: str | None) -> None:
+    def look(data: str, key: str | None) -> None:
         """Every instance of KEY, step by step; without a KEY the newest ones, and where the time goes."""
         console = Console(soft_wrap=not sys.stdout.isatty())
         try:
@@ -35,10 +41,10 @@ def look_command(sagas: Sequence[type[Saga]] = ()) -> click.Command:
     return look
 
 
-def _look_up(console: Console, data: Path, key: str, sagas: Sequence[type[Saga]]) -> None:
+def _look_up(console: Console, data: str, key: str, sagas: Sequence[type[Saga]]) -> None:
     found = journal.instances(data, key=key)
     if not found:
-        raise click.ClickException(f"{data}: no instance of any saga has the key {key!r}")
+        raise click.ClickException(f"no instance of any saga has the key {key!r}")
     for instance in reversed(found):
         told = journal.progress(data, saga_id=instance.saga_id, sagas=sagas)
         if told is not None:  # it may be forgotten meanwhile

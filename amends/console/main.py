@@ -5,17 +5,20 @@ and whether the parts that are only installed on demand are there. An address ma
 in it, so none is ever shown.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import click
+from rich.console import Console
 
 from amends.actors.service import Service
 from amends.actors.system import System
 from amends.actors.transport.port import Broker
-from amends.console import named, process
+from amends.console import named, plans, process, show
 from amends.console.api import Api
+from amends.console.command import look_command
 from amends.console.config import config_option
 from amends.console.logs import log_to_stderr
 from amends.console.web import WebServer
@@ -40,10 +43,16 @@ def main() -> None:
     """
 
 
-def of_a_program(command: F) -> F:
+def _address(name: str, metavar: str, help_: str) -> Callable[[F], F]:
+    """An option that may have a password in it: how else to give it is said, and what was given is not."""
+    envvar = f"AMENDS_{name.upper()}"
+    return click.option(f"--{name}", required=True, envvar=envvar, show_envvar=True, metavar=metavar, help=help_)
+
+
+def _of_a_program(command: F) -> F:
     """The options that both programs have."""
     options = (
-        click.option("--broker", required=True, envvar="AMENDS_BROKER", show_envvar=True, metavar="URL", help=_BROKER),
+        _address("broker", "URL", _BROKER),
         click.option("--prefix", default="amends", show_default=True, help="What the names of all queues begin with."),
         click.option(
             "--buffer",
@@ -70,14 +79,7 @@ def of_a_program(command: F) -> F:
 
 @main.command("service", context_settings=_ENVIRONMENT)
 @click.argument("services", nargs=-1, required=True, metavar="MODULE:CLASS...", envvar="AMENDS_SERVICES")
-@click.option(
-    "--database",
-    required=True,
-    envvar="AMENDS_DATABASE",
-    show_envvar=True,
-    metavar="PLACE",
-    help=f"What the services keep: {_PLACE}",
-)
+@_address("database", "PLACE", f"What the services keep: {_PLACE}")
 @click.option(
     "--prefetch",
     type=click.IntRange(1, 65_535),
@@ -85,7 +87,7 @@ def of_a_program(command: F) -> F:
     show_default=True,
     help="Commands each service may take from the broker before it has done them.",
 )
-@of_a_program
+@_of_a_program
 def service_command(services: tuple[str, ...], database: str, http: str | None, **chosen: Any) -> None:
     """Serve services to the nodes that run sagas, until SIGTERM.
 
@@ -99,14 +101,7 @@ def service_command(services: tuple[str, ...], database: str, http: str | None, 
 
 @main.command("node", context_settings=_ENVIRONMENT)
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...", envvar="AMENDS_MODULES")
-@click.option(
-    "--journal",
-    required=True,
-    envvar="AMENDS_JOURNAL",
-    show_envvar=True,
-    metavar="PLACE",
-    help=f"What becomes of every instance: {_PLACE}",
-)
+@_address("journal", "PLACE", f"What becomes of every instance: {_PLACE}")
 @click.option("--name", default="", help="This node's name, which no other one may have; a new one if not given.")
 @click.option(
     "--max-open",
@@ -115,7 +110,7 @@ def service_command(services: tuple[str, ...], database: str, http: str | None, 
     show_default=True,
     help="Instances that may be open at once; more are refused.",
 )
-@of_a_program
+@_of_a_program
 def node_command(
     modules: tuple[str, ...], journal: str, name: str, max_open: int, http: str | None, **chosen: Any
 ) -> None:
@@ -137,6 +132,29 @@ def node_command(
             elsewhere=elsewhere,
         )
         _run("node", system, Api(system, found.sagas), http, chosen)
+
+
+@main.command("plans", context_settings=_ENVIRONMENT)
+@click.argument("modules", nargs=-1, required=True, metavar="MODULE...", envvar="AMENDS_MODULES")
+@_address("journal", "PLACE", f"What the nodes write: {_PLACE}")
+@config_option()
+def plans_command(modules: tuple[str, ...], journal: str) -> None:
+    """Say whether a node with these modules could go on with what is open.
+
+    Exit status 1 if instances of its sagas began with other steps, or with a version that it does not have. It only
+    reads, beside running nodes or without any.
+    """
+    with _telling_errors():
+        found = plans.plans(journal, named.sagas_of(modules).sagas)
+        Console(soft_wrap=not sys.stdout.isatty()).print(show.plans(found))
+    if any(use.is_left for use in found):
+        raise click.ClickException(
+            "some would be left where they are; give a saga whose steps have changed another version, and keep its "
+            "old class beside it until nothing of that is open"
+        )
+
+
+main.add_command(look_command())
 
 
 def _run(program: str, system: System, api: Api, http: str | None, chosen: dict[str, Any]) -> None:

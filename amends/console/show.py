@@ -12,6 +12,7 @@ from rich.text import Text
 
 from amends.actors.journal.store import Instance
 from amends.actors.system import QueueStatus
+from amends.console.plans import PlanUse
 from amends.console.progress import Progress, StepProgress
 from amends.console.timings import SagaTimings, Spread, Timings
 
@@ -65,6 +66,15 @@ def instances(found: Sequence[Instance]) -> RenderableType:
             _seconds(took_s),
         )
     return table
+
+
+def plans(found: Sequence[PlanUse]) -> RenderableType:
+    """The plans that open instances began with, and whether a program has them."""
+    table = _table("saga", "version", "steps", "open", "verdict", right=("version", "open"))
+    for use in found:
+        verdict = Text(use.verdict, style="red" if use.is_left else "")
+        table.add_row(Text(use.saga), f"{use.version}", Text(use.digest), f"{use.open:,}", verdict)
+    return table if found else Text("no instance is open")
 
 
 def timings(told: Timings) -> RenderableType:
