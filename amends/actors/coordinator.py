@@ -111,6 +111,8 @@ class Coordinator(Actor):
         self._runtime = runtime
         self._dead = dead
         self._max_open = max_open
+        # Instances that are on disk, by the word of a journal that may have been replaced since: listed they are run.
+        self._unborn: dict[SagaId, tuple[Plan, Decision]] = {}
         # Under which token each of them is run.
         self._tokens: dict[SagaId, int] = {}
         self._windows: dict[SagaId, RestartWindow] = {}
@@ -213,8 +215,11 @@ class Coordinator(Actor):
             return
         self._callers.wait(opened.saga_id, starting.submit.outcome)
         self.answer(starting.submit.accepted, opened.saga_id)
+        opening = starting.submit.plan, starting.decision
         if self._hears_the_journal:
-            self._spawn(Grant(opened.saga_id, opened.token), (starting.submit.plan, starting.decision))
+            self._spawn(Grant(opened.saga_id, opened.token), opening)
+        else:
+            self._unborn[opened.saga_id] = opening
         telemetry.info(
             telemetry.SAGA_STARTED,
             saga=starting.submit.plan.name,
@@ -277,6 +282,7 @@ class Coordinator(Actor):
             self.tell(self._around.journal, ListOpen(page.grants[-1].saga_id, PAGE, self.address, self.incarnation))
             return
         self._recovered = True
+        self._unborn.clear()
         if self._found:
             telemetry.info(telemetry.SAGA_RECOVERED, instances=self._found)
         # Somebody may still wait for an instance whose end an earlier coordinator did not hear of, or that was adopted.
@@ -291,11 +297,14 @@ class Coordinator(Actor):
             telemetry.info(telemetry.SAGA_ADOPTED, instances=self._take_over(adopted.grants))
 
     def _take_over(self, grants: Iterable[Grant]) -> int:
-        """Run open instances that nobody runs; how many of them are not run here already."""
-        new = [grant for grant in grants if grant.saga_id not in self._sagas]
-        for grant in new:
-            self._spawn(grant, None)
-        return len(new)
+        """Run open instances that are not run here yet; how many of them others have begun."""
+        others = 0
+        for grant in grants:
+            if grant.saga_id not in self._sagas:
+                opening = self._unborn.pop(SagaId(grant.saga_id), None)
+                others += opening is None
+                self._spawn(grant, opening)
+        return others
 
     def _watch_unless_here(self, saga_id: SagaId) -> None:
         """See that its callers hear of its end, though another node may run it."""
