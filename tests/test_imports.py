@@ -42,6 +42,8 @@ ADAPTERS = {
 NO_ADAPTERS = {
     "amends.actors.journal.journal",
     "amends.actors.journal.messages",
+    "amends.actors.journal.pending",
+    "amends.actors.journal.relay",
     "amends.actors.journal.sharing",
     "amends.actors.journal.store",
     "amends.actors.storage.port",

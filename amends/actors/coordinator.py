@@ -36,6 +36,8 @@ from amends.actors.journal.messages import (
     Opened,
     OpenPage,
     Quarantine,
+    Relay,
+    Relayed,
     Watch,
 )
 from amends.actors.journal.store import Grant
@@ -44,6 +46,7 @@ from amends.actors.saga import (
     InstanceEnded,
     InstanceStuck,
     InstanceUnreadable,
+    Intervene,
     Plans,
     SagaActor,
     Surroundings,
@@ -51,7 +54,7 @@ from amends.actors.saga import (
 )
 from amends.actors.timers import After
 from amends.protocol.errors import AmendsError, JournalUnavailable, KeyConflict, Overloaded, SystemStopped
-from amends.protocol.events import CancelAnswer, Decision
+from amends.protocol.events import CancelAsked, Decision
 from amends.protocol.machine import begin
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Started
@@ -317,8 +320,8 @@ class Coordinator(Actor):
             self._tell_waiters(history.saga_id, AmendsError(f"instance {history.saga_id}: {history.problem}"))
         elif history.instance is not None and history.instance.state in ("completed", "compensated"):
             self._tell_waiters(history.saga_id, self._outcome_of(history.records))
-        else:
-            self._tell_waiters(history.saga_id, AmendsError(f"instance {history.saga_id} is put aside"))
+        elif history.instance is not None and history.instance.state == "quarantined":
+            self._tell_waiters(history.saga_id, AmendsError(f"instance {history.saga_id} is quarantined"))
 
     def _outcome_of(self, records: Iterable[Any]) -> object:
         try:
@@ -420,10 +423,15 @@ class Coordinator(Actor):
             self.answer(message.future, AmendsError(problem))
         elif not self._recovered:
             self._later.append(message)
-        elif isinstance(message.message, Cancel):
-            self.answer(message.future, CancelAnswer.ALREADY_ENDED)
         else:
-            self.answer(message.future, f"instance {message.saga_id} is not open")
+            # Perhaps another node runs it.
+            event = CancelAsked() if isinstance(message.message, Cancel) else message.message.event
+            self.tell(self._around.journal, Relay(message.saga_id, event, message.future))
+
+    def _on_relayed(self, relayed: Relayed) -> None:
+        event, future = relayed.event, relayed.future
+        asked = Cancel(future) if isinstance(event, CancelAsked) else Intervene(event, future)
+        self._on_to_instance(ToInstance(relayed.saga_id, asked, future))
 
     def _on_await_idle(self, waiting: Drain | AwaitIdle) -> None:
         self._asked.append(waiting)
@@ -472,6 +480,7 @@ _HANDLERS: dict[type, Callable[[Coordinator, Any], None]] = {
     NotOpened: Coordinator._on_not_opened,
     OpenPage: Coordinator._on_open_page,
     Adopted: Coordinator._on_adopted,
+    Relayed: Coordinator._on_relayed,
     History: Coordinator._on_history,
     Failed: Coordinator._on_failed,
     _Respawn: Coordinator._on_respawn,

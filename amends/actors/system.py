@@ -50,6 +50,8 @@ from amends.supervisor.runtimes.pool import Pool
 from amends.supervisor.runtimes.threads import Threads
 
 RETENTION_S: Final = 30 * 86_400.0
+LEASE_S: Final = 6.0
+_LEASE_S_MIN: Final = 0.5
 _NODE_MAX: Final = 100
 _HOST_MAX: Final = 60
 
@@ -122,6 +124,8 @@ class System:
             `postgresql://user:password@host:5432/database?schema=amends`; needs the extra `amends[postgres]`.
         node: the name of this process among those that share a journal or a broker, which no other one may have; the
             next process of that name goes on where it stopped. Without one each opening has a new name.
+        lease_s: how long this node may be away from a journal that it shares before the others adopt what it had, in
+            seconds; it renews that right six times as often.
         broker: carries messages between this process and others; without one everything is in this process.
         elsewhere: services that other processes have, reached by the broker: classes, or the names of those that are
             not written in Python, whose commands are then not checked.
@@ -143,12 +147,15 @@ class System:
         transport: Wrap | None = None,
         journal: str | None = None,
         node: str = "",
+        lease_s: float = LEASE_S,
         broker: Broker | None = None,
         elsewhere: Sequence[type[Service] | str] = (),
     ) -> None:
         if not (node.isprintable() and len(node) <= _NODE_MAX):
             raise InputError("System", "node", f"found {node!r}, wanted a name of at most {_NODE_MAX} characters")
-        self._storage = _storage(folder, journal, node)
+        if not lease_s >= _LEASE_S_MIN:
+            raise InputError("System", "lease_s", f"found {lease_s!r}, wanted at least {_LEASE_S_MIN} seconds")
+        self._storage = _storage(folder, journal, node, lease_s)
         specs = _specs(services)
         if elsewhere and broker is None:
             raise PlanError("elsewhere: services of other processes are reached by a broker; wanted one")
@@ -417,7 +424,7 @@ class System:
         return tree
 
 
-def _storage(folder: str | Path, journal: str | None, node: str) -> Storage:
+def _storage(folder: str | Path, journal: str | None, node: str, lease_s: float) -> Storage:
     if "://" in str(folder):
         raise AmendsError("folder: services keep their files in a folder; the URL of a journal goes to `journal`")
     if journal is None:
@@ -426,7 +433,7 @@ def _storage(folder: str | Path, journal: str | None, node: str) -> Storage:
         from amends.actors.storage.postgres import JournalOnServer  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise AmendsError(f"journal: {error}; a journal on a server needs `pip install 'amends[postgres]'`") from error
-    return JournalOnServer(Path(folder), journal, node)
+    return JournalOnServer(Path(folder), journal, node, lease_s)
 
 
 def _queue_status(mailbox: Mailbox) -> QueueStatus:

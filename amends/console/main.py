@@ -104,6 +104,13 @@ def service_command(services: tuple[str, ...], database: str, http: str | None, 
 @_address("journal", "PLACE", f"What becomes of every instance: {_PLACE}")
 @click.option("--name", default="", help="This node's name, which no other one may have; a new one if not given.")
 @click.option(
+    "--lease-s",
+    type=click.FloatRange(0.5),
+    default=6.0,
+    show_default=True,
+    help="Seconds it may be away from the journal before other nodes go on with what it has.",
+)
+@click.option(
     "--max-open",
     type=click.IntRange(1),
     default=10_000,
@@ -112,7 +119,7 @@ def service_command(services: tuple[str, ...], database: str, http: str | None, 
 )
 @_of_a_program
 def node_command(
-    modules: tuple[str, ...], journal: str, name: str, max_open: int, http: str | None, **chosen: Any
+    modules: tuple[str, ...], journal: str, name: str, lease_s: float, max_open: int, http: str | None, **chosen: Any
 ) -> None:
     """Run the sagas of some modules, whose services are elsewhere, until SIGTERM.
 
@@ -128,6 +135,7 @@ def node_command(
             services=[],
             max_open=max_open,
             node=name,
+            lease_s=lease_s,
             broker=broker,
             elsewhere=elsewhere,
         )

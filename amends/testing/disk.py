@@ -16,7 +16,7 @@ import apsw
 
 from amends.actors import database
 from amends.actors.journal.memory import MemoryStore
-from amends.actors.journal.store import Batch, Blocked, Grant, Instance, PlanId, Store, Stored
+from amends.actors.journal.store import Batch, Blocked, Grant, Instance, Store, Stored
 from amends.actors.storage.port import Storage
 from amends.protocol import codec
 from amends.protocol.errors import AmendsError
@@ -158,14 +158,13 @@ class _Store:
 
     def __init__(self, inner: Store, world: World, life: Life) -> None:
         self.path = inner.path
-        self.token, self.renew_every_s = inner.token, inner.renew_every_s
+        self.token, self.shared = inner.token, inner.shared
         self._inner = inner
         self._world = world
         self._life = life
         self.find, self.instance, self.history = inner.find, inner.instance, inner.history
-        self.renew, self.adopt, self.no_longer_open = inner.renew, inner.adopt, inner.no_longer_open
         self.open_grants, self.counts = inner.open_grants, inner.counts
-        self.leave, self.close = inner.leave, inner.close
+        self.close = inner.close
 
     def write(self, batch: Batch) -> Collection[str]:
         if self._life.ended:
@@ -197,9 +196,5 @@ class _Store:
     instance: Callable[[str], Instance | None]
     history: Callable[[str], list[Stored]]
     open_grants: Callable[[str, int], list[Grant]]
-    renew: Callable[[], bool]
-    adopt: Callable[[Collection[PlanId], int], list[Grant]]
-    no_longer_open: Callable[[Collection[str]], list[str]]
     counts: Callable[[], dict[str, int]]
-    leave: Callable[[], None]
     close: Callable[[], None]

@@ -12,6 +12,7 @@ from amends.actors.callers import AskStatus, AwaitIdle, Callers, Drain, Submit, 
 from amends.actors.coordinator import INTENSITY, SLOW_S, Coordinator
 from amends.actors.journal.messages import (
     Adopted,
+    Append,
     History,
     Known,
     ListOpen,
@@ -21,13 +22,15 @@ from amends.actors.journal.messages import (
     OpenPage,
     Quarantine,
     ReadBack,
+    Relay,
+    Relayed,
     Watch,
 )
 from amends.actors.journal.store import Grant, Instance
 from amends.actors.saga import Cancel, InstanceEnded, InstanceStuck, InstanceUnreadable, Surroundings
 from amends.actors.timers import After
 from amends.actors.transport.in_process import InProcess
-from amends.protocol.events import CancelAnswer
+from amends.protocol.events import CancelAnswer, CancelAsked, Skip
 from amends.protocol.messages import Do, SagaId
 from amends.protocol.records import Decided, Direction, Ended, Started
 from amends.protocol.state import Compensated
@@ -402,12 +405,26 @@ def test_cancel_outlives_the_coordinator(front: Front) -> None:
 
 
 def test_cancel_of_what_is_not_open(front: Front) -> None:
-    """Before all is recovered the answer waits; then what is not open has ended."""
+    """Before all is recovered it waits; then the journal knows whether another node runs it."""
     answer: Future[Any] = Future()
     front.tell(ToInstance(SagaId("a"), Cancel(answer), answer))
     assert not answer.done()
+    (relay,) = front.ready()
+    assert (type(relay), relay.saga_id, relay.event, relay.future) == (Relay, "a", CancelAsked(), answer)
+
+
+def test_asked_by_another_node(front: Front) -> None:
+    """What a caller there wants of an instance here it hears, and answers, as if the caller were here."""
     front.ready()
-    assert answer.result(0) is CancelAnswer.ALREADY_ENDED
+    started(front)
+    answers: list[Future[Any]] = [Future(), Future()]
+    front.tell(Relayed(SagaId("a"), Skip("seat", "me", "why"), answers[0]))
+    (append,) = front.tell(Relayed(SagaId("a"), CancelAsked(), answers[1]))
+    assert "not stuck" in answers[0].result(0)
+    assert isinstance(append, Append)
+    for address, message in append.then:
+        address.tell(message)
+    assert answers[1].result(0) is CancelAnswer.ACCEPTED
 
 
 def test_failed_instance_is_restarted(front: Front) -> None:

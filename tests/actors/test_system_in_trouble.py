@@ -372,6 +372,12 @@ def test_poisoned_instance_harms_no_other(booking: OpenSystem, tmp_path: Path) -
     assert isinstance(system.run(BookTrip, Trip("b"), timeout_s=LONG_S), Completed)
 
 
+def test_lease_that_nobody_could_keep_is_refused(tmp_path: Path) -> None:
+    """The error names the field and what was found."""
+    with pytest.raises(InputError, match=r"lease_s.*0\.1"):
+        System(tmp_path, sagas=[], services=[], lease_s=0.1)
+
+
 def test_node_whose_name_is_none_is_refused(tmp_path: Path) -> None:
     """The error names the field and what was found."""
     with pytest.raises(InputError, match=r"node.*'a\\nb'"):

@@ -9,12 +9,11 @@ does when other nodes have adopted what was open here, and the next one begins w
 Turning history back into a state is `protocol.state.replay`, not ours.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Final
 
 from amends.actors.journal.messages import (
-    Adopted,
     Append,
     AppendRefused,
     Count,
@@ -29,10 +28,23 @@ from amends.actors.journal.messages import (
     OpenPage,
     Quarantine,
     ReadBack,
+    Relay,
+    RelayAnswered,
     Watch,
 )
+from amends.actors.journal.pending import Pending
 from amends.actors.journal.sharing import Sharing
-from amends.actors.journal.store import Batch, Blocked, InDoubt, Instance, PlanId, Store, Stored, checksum, verify
+from amends.actors.journal.store import (
+    Batch,
+    Blocked,
+    InDoubt,
+    Instance,
+    PlanId,
+    Store,
+    Stored,
+    checksum,
+    verify,
+)
 from amends.protocol import codec
 from amends.protocol.errors import JournalUnavailable, RecordCorrupt
 from amends.protocol.messages import SagaId
@@ -47,6 +59,7 @@ LAZY_S = 0.05
 RETRY_S = 0.5
 """How often a blocked store is tried again, in seconds."""
 
+_Read = ReadBack | ListOpen | Count | Leave
 _PRUNE_EVERY_S = 60.0
 _PRUNE_LIMIT = 1000
 _CLOSED: Final = ("completed", "compensated")
@@ -73,13 +86,11 @@ class Journal(Actor):
         self._store = self._open_store()
         # Of each open instance: how many records it has, and the checksum of the last.
         self._ends: dict[SagaId, tuple[int, int]] = {}
-        self._pending = _Pending()
+        self._pending = Pending()
         self._opens: list[Open] = []
         self._known: list[tuple[Open, str]] = []
         self._reads: list[_Read] = []
-        self._sharing = Sharing(self._store, self._plans, self.clock.now_s())
-        # Who runs instances.
-        self._keeper: Address | None = None
+        self._sharing = Sharing(self, self._store, self._plans)
         self._finds: list[Find] = []
         self._blocked = ""
         self._retry_due_s = 0.0
@@ -117,7 +128,11 @@ class Journal(Actor):
             case ReadBack() | ListOpen() | Count() | Leave():
                 self._reads.append(message)
             case Watch(saga_id=saga_id, reply_to=reply_to):
-                self._sharing.watch(saga_id, reply_to, self.clock.now_s())
+                self._sharing.watch(saga_id, reply_to)
+            case Relay():
+                self._sharing.ask(message)
+            case RelayAnswered():
+                self._sharing.answered(message)
             case Find():
                 self._finds.append(message)
 
@@ -130,17 +145,14 @@ class Journal(Actor):
             self._answer_known(opening, SagaId(saga_id))
         self._known.clear()
         self._answer_reads()
-        if now_s >= self._sharing.renew_due_s:
-            self._keep_lease(now_s)
-        if now_s >= self._sharing.watch_due_s:
-            self._look_at_watched(now_s)
+        shared_due_s = self._sharing.settle(now_s)
         for find in self._finds:
             if not find.future.done():
                 self.answer(find.future, self._found(find))
         self._finds.clear()
         if now_s >= self._prune_due_s:
             self._prune_due_s = now_s + self._prune()
-        self.wakes_at_s = min(self._next_turn_s(now_s), self._sharing.renew_due_s, self._sharing.watch_due_s)
+        self.wakes_at_s = min(self._next_turn_s(now_s), shared_due_s)
 
     def _write_now(self, now_s: float) -> bool:
         if self._blocked:
@@ -280,7 +292,7 @@ class Journal(Actor):
         # Not before: until then the disk does not know of the end, and somebody may still ask to be told of it.
         for _, _, saga_id in pending.ends:
             self._ends.pop(SagaId(saga_id), None)
-        self._pending = _Pending()
+        self._pending = Pending()
 
     def _on_blocked(self, reason: str) -> None:
         """Keep what was accepted, and refuse what is new, unless that may have been written."""
@@ -314,20 +326,6 @@ class Journal(Actor):
         if not self._blocked:
             telemetry.log.error(telemetry.JOURNAL_BLOCKED, path=self._store.path, reason=reason)
 
-    # Other nodes.
-
-    def _keep_lease(self, now_s: float) -> None:
-        grants = self._sharing.keep_lease(now_s)
-        # Who has not asked yet finds them among those that are open.
-        if grants and self._keeper is not None:
-            self.tell(self._keeper, Adopted(grants))
-
-    def _look_at_watched(self, now_s: float) -> None:
-        for saga_id, readers in self._sharing.no_longer_open(now_s):
-            history = History(saga_id, *self._history(saga_id))
-            for reader in readers:
-                self.tell(reader, history)
-
     # Reading.
 
     def _answer_reads(self) -> None:
@@ -348,7 +346,7 @@ class Journal(Actor):
                 self._reads += reads[number:]
                 return
 
-    def _answer_read(self, read: "_Read") -> None:
+    def _answer_read(self, read: _Read) -> None:
         match read:
             case ReadBack(saga_id=saga_id, reply_to=reply_to):
                 instance, records, problem = self._history(saga_id, ours=True)
@@ -356,7 +354,7 @@ class Journal(Actor):
             case ListOpen(after=after, limit=limit, reply_to=reply_to, asker=asker):
                 grants = self._store.open_grants(after, limit)
                 self._sharing.tokens.update(grant.token for grant in grants)
-                self._keeper = reply_to
+                self._sharing.keeper = reply_to
                 counts = None if after else self._store.counts()
                 self.tell(reply_to, OpenPage(asker, grants, counts, last=len(grants) < limit))
             case Count(future=future):
@@ -379,6 +377,12 @@ class Journal(Actor):
         if history.problem:
             self._put_aside(history.instance, history.problem)
         return history
+
+    def tell_history(self, saga_id: SagaId, readers: Sequence[Address]) -> None:
+        """Tell an instance's history as it is on disk, or Blocked."""
+        history = History(saga_id, *self._history(saga_id))
+        for reader in readers:
+            self.tell(reader, history)
 
     def _history(self, saga_id: SagaId, *, ours: bool = False) -> tuple[Instance | None, tuple[Record, ...], str]:
         """An instance and its records as they are on disk; or why they can't be trusted."""
@@ -404,29 +408,3 @@ def _agree(saga_id: SagaId, instance: Instance | None, records: tuple[Record, ..
     if instance.state != "quarantined" and isinstance(records[last], Ended) != (instance.state in _CLOSED):
         kind = codec.TYPES[type(records[last])]
         raise RecordCorrupt(saga_id, last, f"is the last one, {kind}, and its instance is {instance.state}")
-
-
-_Read = ReadBack | ListOpen | Count | Leave
-
-
-class _Pending:
-    """The next batch, and whom to tell what once it is written.
-
-    Attributes:
-        in_doubt: an attempt to write it may have succeeded.
-    """
-
-    __slots__ = ("ends", "forced", "in_doubt", "instances", "opened", "records", "since_s", "then")
-
-    def __init__(self) -> None:
-        self.opened: list[Open] = []
-        self.instances: list[Instance] = []
-        self.records: list[Stored] = []
-        self.ends: list[tuple[str, float, str]] = []
-        self.then: list[tuple[Address, object]] = []
-        self.forced = False
-        self.in_doubt = False
-        self.since_s = 0.0
-
-    def __bool__(self) -> bool:
-        return bool(self.records or self.ends or self.then)

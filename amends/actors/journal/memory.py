@@ -1,10 +1,9 @@
 """A store in memory, for tests and for sagas that need not outlive their process."""
 
 from collections.abc import Collection
-from math import inf
 from typing import Final
 
-from amends.actors.journal.store import Batch, Grant, Instance, PlanId, Stored
+from amends.actors.journal.store import Batch, Grant, Instance, Stored
 
 _CLOSED: Final = ("completed", "compensated")
 
@@ -13,7 +12,7 @@ class MemoryStore:
     """Keeps everything in dictionaries; `token` rises with every `reopened`."""
 
     path = ":memory:"
-    renew_every_s = inf
+    shared = None
 
     def __init__(self) -> None:
         self.token = 1
@@ -34,12 +33,6 @@ class MemoryStore:
             self._instances[saga_id] = self._instances[saga_id]._replace(state=state, ended_at=ended_at)
         return ()
 
-    def renew(self) -> bool:
-        return False
-
-    def adopt(self, plans: Collection[PlanId], limit: int) -> list[Grant]:
-        return []
-
     def find(self, saga: str, key: str) -> Instance | None:
         saga_id = self._by_key.get((saga, key))
         return None if saga_id is None else self._instances[saga_id]
@@ -53,10 +46,6 @@ class MemoryStore:
     def open_grants(self, after: str, limit: int) -> list[Grant]:
         ids = sorted(i.saga_id for i in self._instances.values() if i.state == "open" and i.saga_id > after)
         return [Grant(saga_id, self.token) for saga_id in ids[:limit]]
-
-    def no_longer_open(self, saga_ids: Collection[str]) -> list[str]:
-        found = self._instances
-        return [saga_id for saga_id in saga_ids if saga_id not in found or found[saga_id].state != "open"]
 
     def counts(self) -> dict[str, int]:
         counted: dict[str, int] = {}
@@ -75,9 +64,6 @@ class MemoryStore:
             del self._by_key[instance.saga, instance.key]
             del self._histories[instance.saga_id]
         return len(old)
-
-    def leave(self) -> None:
-        """There is nobody else."""
 
     def close(self) -> None:
         """Nothing to let go of."""

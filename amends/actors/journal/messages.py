@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from amends.actors.journal.store import Grant, Instance
+from amends.protocol.events import CancelAsked, Intervention
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Record, Started
 from amends.supervisor.mailbox import Address
@@ -150,6 +151,38 @@ class Watch:
     def __init__(self, saga_id: SagaId, reply_to: Address) -> None:
         self.saga_id = saga_id
         self.reply_to = reply_to
+
+
+class Relay:
+    """Ask something of an instance that is not run here; the future gets the answer, or that it is not open."""
+
+    __slots__ = ("event", "future", "saga_id")
+
+    def __init__(self, saga_id: SagaId, event: CancelAsked | Intervention, future: "Future[Any]") -> None:
+        self.saga_id = saga_id
+        self.event = event
+        self.future = future
+
+
+class Relayed:
+    """What a caller at another node asks of an instance that is run here."""
+
+    __slots__ = ("event", "future", "saga_id")
+
+    def __init__(self, saga_id: SagaId, event: CancelAsked | Intervention, future: "Future[Any]") -> None:
+        self.saga_id = saga_id
+        self.event = event
+        self.future = future
+
+
+class RelayAnswered:
+    """Such a request has its answer."""
+
+    __slots__ = ("future", "request_id")
+
+    def __init__(self, request_id: str, future: "Future[Any]") -> None:
+        self.request_id = request_id
+        self.future = future
 
 
 class ListOpen:

@@ -24,7 +24,7 @@ import psycopg
 
 from amends.actors import database, postgres
 from amends.actors.journal import leases
-from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, Instance, PlanId, Stored
+from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, Instance, Stored
 from amends.protocol.errors import JournalHeld, RecordCorrupt, StorageError
 from amends.supervisor import telemetry
 
@@ -104,11 +104,10 @@ class PostgresStore:
     Args:
         url: the database, as libpq takes it, and the schema: `postgresql://user@host:5432/name?schema=amends`.
         node: the name of who opens it; nobody else may have it open under the same.
+        lease_s: how long it may go without renewing its lease before others adopt what it had, in seconds.
     """
 
-    renew_every_s = leases.RENEW_EVERY_S
-
-    def __init__(self, url: str, node: str = "") -> None:
+    def __init__(self, url: str, node: str = "", lease_s: float = 6.0) -> None:
         self._place = postgres.target(url)
         self.path = self._place.name
         self._node = node
@@ -120,7 +119,8 @@ class PostgresStore:
             db = postgres.connect(self._place)
             self._hold(db)
             postgres.migrate(db, self._place, {"amends": SCRIPTS})
-            self.token = leases.begin(db, node)
+            self.token = leases.begin(db, node, lease_s)
+            self.shared = leases.Leases(self._do, self.token, lease_s, self._not_ours)
             self._take(db)
         except (psycopg.Error, StorageError, ValueError) as error:
             if db is not None:
@@ -137,14 +137,6 @@ class PostgresStore:
         if not held:
             raise self._not_ours()
         return taken or ()
-
-    def renew(self) -> bool:
-        for (adoptable,) in self._run(leases.RENEW, {"node": self.token, "lease": leases.LEASE_S}):
-            return bool(adoptable)
-        raise self._not_ours()
-
-    def adopt(self, plans: Collection[PlanId], limit: int) -> list[Grant]:
-        return self._do(lambda db: leases.adopt(db, self.token, plans, limit), again=False)
 
     def find(self, saga: str, key: str) -> Instance | None:
         return self._one("key_digest = %s", _digest(saga, key))
@@ -169,11 +161,6 @@ class PostgresStore:
         )
         return [Grant(*row) for row in self._run(query, (self.token, after, limit))]
 
-    def no_longer_open(self, saga_ids: Collection[str]) -> list[str]:
-        query = "select saga_id from instances where saga_id = any(%s) and state = 'open'"
-        still = {saga_id for (saga_id,) in self._run(query, (list(saga_ids),))}
-        return [saga_id for saga_id in saga_ids if saga_id not in still]
-
     def counts(self) -> dict[str, int]:
         return dict(self._run("select state, count(*) from instances group by state", ()))
 
@@ -182,9 +169,6 @@ class PostgresStore:
         if not held:
             raise self._not_ours()
         return int(forgotten)
-
-    def leave(self) -> None:
-        self._run(leases.LEAVE, {"node": self.token})
 
     def close(self) -> None:
         self._closed = True

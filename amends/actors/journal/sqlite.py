@@ -12,7 +12,6 @@ import socket
 import weakref
 from collections.abc import Collection
 from contextlib import suppress
-from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ import apsw
 from amends.actors import database
 from amends.actors.journal.damage import find_damage, keep_token, last_token
 from amends.actors.journal.salvage import salvage
-from amends.actors.journal.store import Batch, Blocked, Grant, Instance, PlanId, Stored
+from amends.actors.journal.store import Batch, Blocked, Grant, Instance, Stored
 from amends.protocol.errors import JournalHeld, RecordCorrupt, StorageError
 
 SCRIPTS: Final = database.sql_files(Path(__file__).parent / "migrations")
@@ -49,7 +48,7 @@ class SqliteStore:
         path: the journal's file; made if it is not there.
     """
 
-    renew_every_s = inf
+    shared = None
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -96,12 +95,6 @@ class SqliteStore:
             self._roll_back()
             raise
 
-    def renew(self) -> bool:
-        return False
-
-    def adopt(self, plans: Collection[PlanId], limit: int) -> list[Grant]:
-        return []
-
     def find(self, saga: str, key: str) -> Instance | None:
         return self._one("saga = ? and key = ?", (saga, key))
 
@@ -127,10 +120,6 @@ class SqliteStore:
         except _UNREADABLE as error:
             raise self._unusable(error) from error
 
-    def no_longer_open(self, saga_ids: Collection[str]) -> list[str]:
-        found = {saga_id: self.instance(saga_id) for saga_id in saga_ids}
-        return [saga_id for saga_id, instance in found.items() if instance is None or instance.state != "open"]
-
     def counts(self) -> dict[str, int]:
         try:
             counted = self._db.execute("select state, count(*) from instances group by state")
@@ -152,9 +141,6 @@ class SqliteStore:
             raise Blocked(str(error)) from error
         except _UNREADABLE as error:
             raise self._unusable(error) from error
-
-    def leave(self) -> None:
-        """There is nobody else."""
 
     def close(self) -> None:
         self._let_go()

@@ -77,6 +77,59 @@ class InDoubt(Blocked):
     """As Blocked, but perhaps all of the batch is written; whether it is shows once the same batch is tried again."""
 
 
+class Request(NamedTuple):
+    """What a caller at one node asks of an instance that another node runs; `body` is the sharing's business."""
+
+    request_id: str
+    saga_id: str
+    body: str
+
+
+class Shared(Protocol):
+    """What a store does that several nodes have open; any of it may be Blocked.
+
+    Attributes:
+        renew_every_s: how often this opening's lease is to be renewed, in seconds.
+    """
+
+    renew_every_s: float
+
+    def renew(self) -> bool:
+        """Keep the lease; whether there is anything to adopt. StorageError if others have adopted what it had."""
+        ...
+
+    def adopt(self, plans: Collection[PlanId], limit: int) -> list[Grant]:
+        """Take over up to `limit` open instances of these plans from nodes whose leases have lapsed.
+
+        After InDoubt they may be this opening's all the same; `open_grants` knows.
+        """
+        ...
+
+    def leave(self) -> None:
+        """The last act of a process that ends in order: others may adopt at once what it had."""
+        ...
+
+    def no_longer_open(self, saga_ids: Collection[str]) -> list[str]:
+        """Which of these instances, run by other nodes perhaps, are not open."""
+        ...
+
+    def post(self, request: Request) -> None:
+        """Leave a request for whoever runs its instance; the same again changes nothing."""
+        ...
+
+    def requests(self) -> list[Request]:
+        """Those that wait for an answer of this opening's instances."""
+        ...
+
+    def answer(self, request_id: str, answer: str) -> None:
+        """What became of a request; the first answer stands."""
+        ...
+
+    def answers(self, request_ids: Collection[str]) -> dict[str, str]:
+        """The answers to these requests, by their ids, as far as there are any."""
+        ...
+
+
 class Store(Protocol):
     """What every store does; `tests/conformance` holds them to it.
 
@@ -88,25 +141,17 @@ class Store(Protocol):
     path: str
     token: int
     """The grant this opening got: more than any before."""
-    renew_every_s: float
-    """How often its lease is to be renewed, in seconds; infinity if nobody else can have the store open."""
+
+    @property
+    def shared(self) -> "Shared | None":
+        """What concerns the other nodes; None if nobody else can have the store open."""
+        ...
 
     def write(self, batch: Batch) -> Collection[str]:
         """All of the batch or, with Blocked, nothing of it; with InDoubt, one of the two.
 
         What is there already is left as it is. Left out are instances whose key another node has used since it was
         looked for, with their records: the ids of these come back.
-        """
-        ...
-
-    def renew(self) -> bool:
-        """Keep the lease; whether there is anything to adopt. StorageError if others have adopted what it had."""
-        ...
-
-    def adopt(self, plans: Collection[PlanId], limit: int) -> list[Grant]:
-        """Take over up to `limit` open instances of these plans from nodes whose leases have lapsed.
-
-        After InDoubt they may be this opening's all the same; `open_grants` knows.
         """
         ...
 
@@ -126,10 +171,6 @@ class Store(Protocol):
         """Up to `limit` of this opening's open instances, by their ids, those that sort after `after`."""
         ...
 
-    def no_longer_open(self, saga_ids: Collection[str]) -> list[str]:
-        """Which of these instances, run by other nodes perhaps, are not open."""
-        ...
-
     def counts(self) -> dict[str, int]:
         """How many instances are in each state."""
         ...
@@ -138,12 +179,8 @@ class Store(Protocol):
         """Forget up to `limit` instances that ended before `before_at`; how many it were. Or none, with Blocked."""
         ...
 
-    def leave(self) -> None:
-        """The last act of a process that ends in order: others may adopt at once what it had. Or Blocked."""
-        ...
-
     def close(self) -> None:
-        """Let go of the file, or the name; another process may open it, or have it."""
+        """Let go of the file, or the node's name; another process may open it, or have it."""
         ...
 
 

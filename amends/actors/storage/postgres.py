@@ -14,18 +14,18 @@ class JournalOnServer:
     """Opens the journal that a URL names, and the services of one folder, which is made with it.
 
     Args:
-        url, node: as of `PostgresStore`.
+        url, node, lease_s: as of `PostgresStore`.
     """
 
-    def __init__(self, path: Path, url: str, node: str) -> None:
+    def __init__(self, path: Path, url: str, node: str, lease_s: float) -> None:
         self.name = postgres.target(url).name
-        self._url, self._node = url, node
+        self._url, self._node, self._lease_s = url, node, lease_s
         self._path = path
         self._folder = Folder(path)
 
     def open_store(self) -> PostgresStore:
         self._path.mkdir(parents=True, exist_ok=True)
-        return PostgresStore(self._url, self._node)
+        return PostgresStore(self._url, self._node, self._lease_s)
 
     def open_service(self, service: str, scripts: Mapping[str, Sequence[str]]) -> apsw.Connection:
         return self._folder.open_service(service, scripts)

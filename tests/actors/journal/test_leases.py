@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from amends.actors import postgres
 from amends.actors.journal import postgres as postgres_store
 from amends.actors.journal.postgres import PostgresStore
-from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt
+from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, Request
 from amends.protocol.errors import JournalHeld, StorageError
 from tests.actors.journal.test_postgres import db, far, meanwhile, store, url, waits, wire
 from tests.actors.patience import until
@@ -108,10 +108,10 @@ def test_lapsed_lease(node: Callable[[str], PostgresStore], db: "psycopg.Connect
     one.write(opened("a", "ended"))
     one.write(Batch([], [], [("completed", 9.0, "ended")]))
     two.write(opened("b"))
-    assert not two.renew()
+    assert not two.shared.renew()
     lapse(db, one)
-    assert two.renew()
-    (adopted,) = two.adopt(PLANS, 10)
+    assert two.shared.renew()
+    (adopted,) = two.shared.adopt(PLANS, 10)
     assert adopted.saga_id == "a"
     assert adopted.token > one.token > two.token
     assert two.open_grants("", 10) == [adopted, Grant("b", two.token)]
@@ -120,14 +120,14 @@ def test_lapsed_lease(node: Callable[[str], PostgresStore], db: "psycopg.Connect
         lambda: one.write(Batch([], more, [])),
         lambda: one.write(opened("c")),
         lambda: one.prune(99.0, 10),
-        one.renew,
+        one.shared.renew,
     ]
     for use in uses:
         with pytest.raises(StorageError, match="granted to another process"):
             use()
     two.write(Batch([], more, [("completed", 9.0, "a")]))
     assert (two.history("a"), two.counts()) == ([*history("a", 2), *more], {"completed": 2, "open": 1})
-    assert not two.renew()
+    assert not two.shared.renew()
 
 
 def test_first_adoption_ends_the_lease(node: Callable[[str], PostgresStore], db: "psycopg.Connection[Any]") -> None:
@@ -135,12 +135,12 @@ def test_first_adoption_ends_the_lease(node: Callable[[str], PostgresStore], db:
     two, one = node("two"), node("one")
     one.write(opened("a", "b"))
     lapse(db, one)
-    assert [grant.saga_id for grant in two.adopt(PLANS, 1)] == ["a"]
-    for use in (lambda: one.write(Batch([], [], [("completed", 9.0, "b")])), one.renew):
+    assert [grant.saga_id for grant in two.shared.adopt(PLANS, 1)] == ["a"]
+    for use in (lambda: one.write(Batch([], [], [("completed", 9.0, "b")])), one.shared.renew):
         with pytest.raises(StorageError, match="granted to another process"):
             use()
-    assert two.renew()
-    assert [grant.saga_id for grant in two.adopt(PLANS, 1)] == ["b"]
+    assert two.shared.renew()
+    assert [grant.saga_id for grant in two.shared.adopt(PLANS, 1)] == ["b"]
     assert two.counts() == {"open": 2}
 
 
@@ -151,9 +151,9 @@ def test_renewed_lease(node: Callable[[str], PostgresStore], db: "psycopg.Connec
     for late in (False, True):
         if late:
             lapse(db, one)
-        one.renew()
-        assert not two.renew()
-        assert two.adopt(PLANS, 10) == []
+        one.shared.renew()
+        assert not two.shared.renew()
+        assert two.shared.adopt(PLANS, 10) == []
     assert open_ids(one, "", 10) == ["a"]
 
 
@@ -168,7 +168,7 @@ def test_end_of_a_lease_waits_for_a_write(node: Callable[[str], PostgresStore], 
         db.execute("update instances set key_digest = %s where saga_id = 'b'", (postgres_store._digest("s", "a"),))
         written = afterwards.enter_context(meanwhile(lambda: one.write(opened("a"))))
         until(lambda: waits(db, one._db.info.backend_pid))
-        raised = afterwards.enter_context(meanwhile(lambda: adopted.extend(two.adopt(PLANS, 10))))
+        raised = afterwards.enter_context(meanwhile(lambda: adopted.extend(two.shared.adopt(PLANS, 10))))
         until(lambda: waits(db, two._db.info.backend_pid))
     assert (written, raised) == ([], [])
     assert [grant.saga_id for grant in adopted] == ["a"]
@@ -180,8 +180,8 @@ def test_plans_that_a_node_has_not(node: Callable[[str], PostgresStore], db: "ps
     three, two, one = node("three"), node("two"), node("one")
     one.write(Batch([instance("a"), instance("b", saga="t")], [*history("a", 1), *history("b", 1)], []))
     lapse(db, one)
-    assert [grant.saga_id for grant in two.adopt([("t", 1), ("s", 2)], 10)] == ["b"]
-    assert [grant.saga_id for grant in three.adopt(PLANS, 10)] == ["a"]
+    assert [grant.saga_id for grant in two.shared.adopt([("t", 1), ("s", 2)], 10)] == ["b"]
+    assert [grant.saga_id for grant in three.shared.adopt(PLANS, 10)] == ["a"]
 
 
 def test_adoption_by_several_a_few_at_a_time(
@@ -195,7 +195,7 @@ def test_adoption_by_several_a_few_at_a_time(
     found: list[list[Grant]] = [[], []]
 
     def adopt(number: int) -> None:
-        while grants := nodes[number].adopt(PLANS, 7):
+        while grants := nodes[number].shared.adopt(PLANS, 7):
             found[number] += grants
 
     with meanwhile(lambda: adopt(0)) as first, meanwhile(lambda: adopt(1)) as second:
@@ -210,9 +210,9 @@ def test_left_in_order(node: Callable[[str], PostgresStore]) -> None:
     """Nobody waits for the lease of one that has said goodbye."""
     two, one = node("two"), node("one")
     one.write(opened("a"))
-    one.leave()
-    assert two.renew()
-    assert [grant.saga_id for grant in two.adopt(PLANS, 10)] == ["a"]
+    one.shared.leave()
+    assert two.shared.renew()
+    assert [grant.saga_id for grant in two.shared.adopt(PLANS, 10)] == ["a"]
 
 
 def test_next_of_its_name(node: Callable[[str], PostgresStore]) -> None:
@@ -222,7 +222,7 @@ def test_next_of_its_name(node: Callable[[str], PostgresStore]) -> None:
     one.close()
     again = node("one")
     assert again.open_grants("", 10) == [Grant("a", again.token)]
-    assert not again.renew()
+    assert not again.shared.renew()
 
 
 def test_put_aside_by_a_node_whose_it_is_not(node: Callable[[str], PostgresStore]) -> None:
@@ -239,7 +239,7 @@ def test_no_longer_open(node: Callable[[str], PostgresStore]) -> None:
     one, two = node("one"), node("two")
     one.write(opened("a", "b", "c"))
     one.write(Batch([], [], [("completed", 9.0, "a"), ("quarantined", 9.0, "b")]))
-    assert two.no_longer_open(["a", "b", "c", "never there"]) == ["a", "b", "never there"]
+    assert two.shared.no_longer_open(["a", "b", "c", "never there"]) == ["a", "b", "never there"]
 
 
 def test_adoption_whose_answer_is_lost(
@@ -258,11 +258,11 @@ def test_adoption_whose_answer_is_lost(
 
     wire.swallows = True
     with meanwhile(cut_once_it_is_there), pytest.raises(InDoubt):
-        far.adopt(PLANS, 10)
+        far.shared.adopt(PLANS, 10)
     try:
-        grants = far.open_grants("", 10) or far.adopt(PLANS, 10)
+        grants = far.open_grants("", 10) or far.shared.adopt(PLANS, 10)
     except Blocked:
-        grants = far.open_grants("", 10) or far.adopt(PLANS, 10)
+        grants = far.open_grants("", 10) or far.shared.adopt(PLANS, 10)
     assert [grant.saga_id for grant in grants] == ["a"]
 
 
@@ -360,9 +360,9 @@ class Nodes(RuleBasedStateMachine):
             return
         if self.is_over(name):
             with pytest.raises(StorageError):
-                self.stores[name].renew()
+                self.stores[name].shared.renew()
         else:
-            self.stores[name].renew()
+            self.stores[name].shared.renew()
             self.lapsed.discard(name)
 
     @rule(name=names)
@@ -380,7 +380,7 @@ class Nodes(RuleBasedStateMachine):
             name for name, done in self.db.execute("select name, over or until < clock_timestamp() from nodes") if done
         }
         wanted = sorted(saga_id for saga_id, owner in self.owner.items() if owner in over)[:limit]
-        grants = self.stores[name].adopt(PLANS, limit)
+        grants = self.stores[name].shared.adopt(PLANS, limit)
         assert [grant.saga_id for grant in grants] == wanted
         for grant in grants:
             assert grant.token > self.highest
@@ -409,3 +409,42 @@ Nodes.TestCase.settings = settings(
     max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 test_nodes_come_and_go = Nodes.TestCase
+
+
+# Requests.
+
+
+def test_request_and_its_answer(node: Callable[[str], PostgresStore]) -> None:
+    """It is there for whoever runs the instance, until it is answered; the first answer stands."""
+    one, two = node("one"), node("two")
+    one.write(opened("a", "b"))
+    requests = [Request("r1", "a", "cancel"), Request("r2", "b", "retry")]
+    for request in (*requests, *requests):  # one that was in doubt is left again
+        two.shared.post(request)
+    assert (one.shared.requests(), two.shared.requests()) == (requests, [])
+    for answer in ("accepted", "too late"):
+        one.shared.answer("r1", answer)
+    assert one.shared.requests() == requests[1:]
+    assert two.shared.answers(["r1", "r2"]) == {"r1": "accepted"}
+
+
+def test_request_goes_with_its_instance(node: Callable[[str], PostgresStore], db: "psycopg.Connection[Any]") -> None:
+    """To whoever adopts it; and to nobody once it has ended."""
+    one, two = node("one"), node("two")
+    one.write(opened("a"))
+    two.shared.post(Request("r", "a", "cancel"))
+    lapse(db, one)
+    two.shared.adopt(PLANS, 10)
+    assert [request.request_id for request in two.shared.requests()] == ["r"]
+    two.write(Batch([], [], [("completed", 9.0, "a")]))
+    assert two.shared.requests() == []
+
+
+def test_old_requests_are_forgotten(node: Callable[[str], PostgresStore], db: "psycopg.Connection[Any]") -> None:
+    """Whoever asked waits no more, or had read the answer long ago."""
+    one = node("one")
+    one.write(opened("a"))
+    one.shared.post(Request("old", "a", "cancel"))
+    db.execute("update requests set at = at - interval '2 days'")
+    one.shared.post(Request("new", "a", "cancel"))
+    assert [request.request_id for request in one.shared.requests()] == ["new"]

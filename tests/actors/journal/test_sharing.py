@@ -2,28 +2,34 @@
 
 from collections.abc import Collection, Iterator
 from concurrent.futures import Future
-from math import inf
 from typing import Any
 
+import msgspec
 import pytest
 
 from amends.actors.journal.memory import MemoryStore
-from amends.actors.journal.messages import Adopted, History, Known, Leave, ListOpen, OpenPage, Watch
+from amends.actors.journal.messages import Adopted, History, Known, Leave, ListOpen, OpenPage, Relay, Watch
+from amends.actors.journal.relay import body_of
 from amends.actors.journal.sharing import ADOPTED_MAX, WATCH_S
-from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, Instance, PlanId
-from amends.protocol.errors import StorageError
+from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, Instance, PlanId, Request
+from amends.protocol.errors import AmendsError, JournalUnavailable, StorageError
+from amends.protocol.events import CancelAnswer, CancelAsked, RetryNow, Skip, SupplyResult
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Decided, Direction, Ended
+from amends.supervisor.mailbox import Caller
 from tests.actors.journal.test_journal import A, append, kinds, open_one
 from tests.actors.world import JournalUnderTest
 
 
 class SharedStore(MemoryStore):
-    """One that others may have open, as the test says.
+    """One that others may have open, as the test says; it is its own `shared`.
 
     Attributes:
         lapsed: what there is to adopt.
-        taken: keys that others have used, by the id of whoever comes with it.
+        taken: ids of instances whose keys others have used meanwhile.
+        wishes: what others ask of instances here.
+        posted, told: what was asked of others' instances, and what they answered.
+        given: the answers that were left for others.
     """
 
     renew_every_s = 1.0
@@ -35,10 +41,21 @@ class SharedStore(MemoryStore):
         self.asked: list[tuple[list[PlanId], int]] = []
         self.over = self.away = self.answer_lost = self.left = False
         self.taken: set[str] = set()
+        self.wishes: list[Request] = []
+        self.posted: list[Request] = []
+        self.told: dict[str, str] = {}
+        self.given: dict[str, str] = {}
 
-    def renew(self) -> bool:
+    @property
+    def shared(self) -> "SharedStore":  # type: ignore[override]  # nobody shares the other one
+        return self
+
+    def _reach(self) -> None:
         if self.away:
             raise Blocked("away")
+
+    def renew(self) -> bool:
+        self._reach()
         if self.over:
             raise StorageError("granted to another process since")
         self.renewals += 1
@@ -56,17 +73,32 @@ class SharedStore(MemoryStore):
 
     def write(self, batch: Batch) -> Collection[str]:
         out = {i.saga_id for i in batch.instances} & self.taken
-        super().write(
-            Batch(
-                [i for i in batch.instances if i.saga_id not in out],
-                [r for r in batch.records if r.saga_id not in out],
-                batch.ends,
-            )
-        )
+        instances = [i for i in batch.instances if i.saga_id not in out]
+        super().write(Batch(instances, [r for r in batch.records if r.saga_id not in out], batch.ends))
         return out
 
     def leave(self) -> None:
         self.left = True
+
+    def no_longer_open(self, saga_ids: Collection[str]) -> list[str]:
+        self._reach()
+        found = {saga_id: self.instance(saga_id) for saga_id in saga_ids}
+        return [saga_id for saga_id, instance in found.items() if instance is None or instance.state != "open"]
+
+    def post(self, request: Request) -> None:
+        self._reach()
+        self.posted.append(request)
+
+    def requests(self) -> list[Request]:
+        return [wish for wish in self.wishes if wish.request_id not in self.given]
+
+    def answer(self, request_id: str, answer: str) -> None:
+        self._reach()
+        self.given.setdefault(request_id, answer)
+
+    def answers(self, request_ids: Collection[str]) -> dict[str, str]:
+        self._reach()
+        return {request_id: self.told[request_id] for request_id in request_ids if request_id in self.told}
 
 
 @pytest.fixture
@@ -102,7 +134,7 @@ def test_nobody_else_has_it_open(nobody_left: None) -> None:
     journal = JournalUnderTest(lambda: store)
     actor = journal.mailbox.actor
     assert actor is not None
-    assert (store.renew_every_s, actor.wakes_at_s) == (inf, journal.runtime.clock.now_s() + 60.0)
+    assert (store.shared, actor.wakes_at_s) == (None, journal.runtime.clock.now_s() + 60.0)
     journal.stop()
 
 
@@ -227,3 +259,99 @@ def test_page_tells_who_has_asked(journal: JournalUnderTest) -> None:
     (page,) = journal.tell(ListOpen("", 10, journal.asker, 42))
     assert isinstance(page, OpenPage)
     assert page.asker == 42
+
+
+# Requests.
+
+
+def ask(journal: JournalUnderTest, event: Any, saga_id: SagaId = A) -> "Future[Any]":
+    """Ask an instance for something, through the journal."""
+    future: Future[Any] = Future()
+    journal.tell(Relay(saga_id, event, future))
+    return future
+
+
+WISHES = [
+    CancelAsked(),
+    RetryNow("s", "me", "why"),
+    SupplyResult("s", "me", "why", msgspec.Raw(b"[1]")),
+    Skip("s", "me", "why"),
+]
+
+
+@pytest.mark.parametrize("wish", WISHES, ids=lambda wish: type(wish).__name__)
+@pytest.mark.parametrize("answer", ["accepted", None, AmendsError("can't go on")], ids=str)
+def test_request_is_passed_on_and_its_answer_comes_back(
+    journal: JournalUnderTest, store: SharedStore, wish: Any, answer: Any
+) -> None:
+    """From the node that was asked to the one that runs the instance and back, whatever it is."""
+    if answer is None and isinstance(wish, CancelAsked):
+        answer = CancelAnswer.TOO_LATE
+    other_store = SharedStore()
+    other = JournalUnderTest(lambda: other_store)
+    other.tell(ListOpen("", 10, other.asker, 1))
+    journal.tell(open_one(journal, "a"))
+    future = ask(journal, wish)
+    other_store.wishes = store.posted
+    other.runtime.advance(1.5)
+    (relayed,) = other.asker.take()
+    assert (relayed.saga_id, relayed.event) == ("a", wish)
+    pass_time(journal, 1.0)
+    assert not future.done()
+    Caller(relayed.future).tell(answer)
+    other.runtime.run()
+    store.told = other_store.given
+    pass_time(journal, 2 * WATCH_S)
+    if isinstance(answer, AmendsError):
+        with pytest.raises(AmendsError, match="can't go on"):
+            future.result(0)
+    else:
+        assert future.result(0) == answer
+    other.stop()
+
+
+def test_request_is_in_hand_once(journal: JournalUnderTest, store: SharedStore) -> None:
+    """However long its instance takes, and though the store can't be reached when it answers."""
+    journal.tell(open_one(journal, "a"))
+    store.wishes = [Request("r", "a", body_of(CancelAsked()))]
+    (relayed,) = pass_time(journal, 5.5)
+    store.away = True
+    Caller(relayed.future).tell(CancelAnswer.ACCEPTED)
+    pass_time(journal, 3.0)
+    assert store.given == {}
+    store.away = False
+    assert pass_time(journal, 1.5) == []
+    assert list(store.given) == ["r"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "answer"), [(CancelAsked(), CancelAnswer.ALREADY_ENDED), (WISHES[1], "instance a is not open")]
+)
+def test_asked_of_an_instance_that_is_not_open(
+    journal: JournalUnderTest, store: SharedStore, wish: Any, answer: object
+) -> None:
+    """Anywhere: at once, or when it ends before its node has answered."""
+    assert ask(journal, wish).result(0) == answer
+    journal.tell(open_one(journal, "a"))
+    future = ask(journal, wish)
+    pass_time(journal, 1.0)
+    assert not future.done()
+    journal.tell(append(journal, 1, Ended(completed=True), forced=True, then="told"))
+    pass_time(journal, 2 * WATCH_S)
+    assert future.result(0) == answer
+
+
+def test_asked_while_the_store_is_away(journal: JournalUnderTest, store: SharedStore) -> None:
+    """The caller hears that nobody was asked."""
+    journal.tell(open_one(journal, "a"))
+    store.away = True
+    with pytest.raises(JournalUnavailable, match="away"):
+        ask(journal, CancelAsked()).result(0)
+
+
+def test_request_of_another_program(journal: JournalUnderTest, store: SharedStore) -> None:
+    """One that is not known here is answered with that, and disturbs nothing."""
+    journal.tell(open_one(journal, "a"))
+    store.wishes = [Request("r", "a", '["Dance",{}]'), Request("s", "a", "no json")]
+    assert pass_time(journal, 1.5) == []
+    assert ("Dance" in store.given["r"], "request" in store.given["s"], journal.keeper.told) == (True, True, [])

@@ -8,9 +8,10 @@ from unittest.mock import patch
 from amends.actors import saga
 from amends.actors.callers import Submit
 from amends.actors.coordinator import _HANDLERS, Coordinator
-from amends.actors.journal.journal import Journal, _Pending
+from amends.actors.journal.journal import Journal
 from amends.actors.journal.memory import MemoryStore
 from amends.actors.journal.messages import Append, History, Opened, ReadBack
+from amends.actors.journal.pending import Pending
 from amends.actors.saga import InstanceEnded, SagaActor
 from amends.protocol.codec import decode_record
 from amends.protocol.records import Ended, Intervened, Started
@@ -70,7 +71,7 @@ def full_disk_not_noticed() -> Iterator[None]:
     """A disk without room is taken for one that has written."""
 
     def on_blocked(journal: Journal, reason: str) -> None:
-        pending, journal._pending = journal._pending, _Pending()
+        pending, journal._pending = journal._pending, Pending()
         for opening in pending.opened:
             journal.tell(opening.reply_to, Opened(opening.started.saga_id, journal._store.token))
         for address, message in pending.then:

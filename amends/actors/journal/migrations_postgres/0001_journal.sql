@@ -46,3 +46,12 @@ create table records (
     checksum bigint not null,
     primary key (saga_id, seq)
 );
+
+-- What callers at one node ask of instances that another node runs, and what that one has answered; kept for a day.
+create table requests (
+    request_id text collate "C" primary key,
+    saga_id    text collate "C" not null,
+    body       text not null,
+    answer     text,
+    at         timestamptz not null default clock_timestamp()
+);
