@@ -38,6 +38,7 @@ class Sharing:
         # Who wants to read of an instance that another node runs, by instance.
         self._watched: dict[SagaId, list[Address]] = {}
         self.tokens = {store.token}
+        self.away = ""
         self.renew_due_s = now_s + store.renew_every_s
         self.watch_due_s = inf
 
@@ -46,10 +47,13 @@ class Sharing:
         self.renew_due_s = now_s + self._store.renew_every_s
         grants: Sequence[Grant] = ()
         # Who can't reach the store can't lose to others what is in it, nor adopt.
-        with suppress(Blocked):
+        try:
             if self._store.renew() or self._in_doubt:
                 grants = self._all_ours() if self._in_doubt else self._adopt()
                 self._in_doubt = False
+            self.away = ""
+        except Blocked as error:
+            self.away = str(error)
         self.tokens.update(grant.token for grant in grants)
         if len(grants) == ADOPTED_MAX:
             self.renew_due_s = now_s
