@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from amends.actors.finding import Found
 from amends.actors.system import Status, System
 from amends.protocol import codec
 from amends.protocol.errors import (
@@ -20,6 +21,7 @@ from amends.protocol.errors import (
     Overloaded,
     SystemStopped,
 )
+from amends.protocol.events import CancelAnswer
 from amends.protocol.saga import Saga
 from amends.protocol.state import Completed, Outcome
 
@@ -73,7 +75,11 @@ class Api:
                 return _or_problem(lambda: Answer(200, msgspec.to_builtins(self._system.status(_LOOK_S))))
             case "POST", ["sagas", name]:
                 return _or_problem(lambda: self._start(name, body))
-            case _, ["health" | "ready" | "status"] | ["sagas", _]:
+            case "GET", ["sagas", name, key]:
+                return _or_problem(lambda: self._find(name, key))
+            case "POST", ["sagas", name, key, "cancel"]:
+                return _or_problem(lambda: self._cancel(name, key))
+            case _, ["health" | "ready" | "status"] | ["sagas", _] | ["sagas", _, _] | ["sagas", _, _, "cancel"]:
                 return Answer(405, {"error": f"{method} is not for this path"})
         return Answer(404, {"error": "there is nothing at this path"})
 
@@ -93,9 +99,7 @@ class Api:
         return Answer(503 if reasons else 200, {"ready": not reasons, "reasons": reasons})
 
     def _start(self, name: str, body: bytes) -> Answer:
-        saga = self._sagas.get(name)
-        if saga is None:
-            return Answer(404, {"error": f"no saga {name!r}; wanted one of {sorted(self._sagas)}"})
+        saga = self._saga(name)
         start = codec.decode(Start, body, "request")
         try:
             value: object = codec.decode(saga.plan.input, start.input, f"saga {name!r}")
@@ -111,6 +115,37 @@ class Api:
             return Answer(500, {"saga_id": saga_id, "error": str(error)})
         return Answer(200, {"saga_id": saga_id, "outcome": _told(outcome)})
 
+    def _find(self, name: str, key: str) -> Answer:
+        found = self._found(name, key)
+        told: dict[str, Any] = {"saga_id": found.saga_id, "state": found.state}
+        if found.decided is not None:
+            told["decided" if found.state == "open" else "outcome"] = _told(found.decided)
+        return Answer(200, told)
+
+    def _cancel(self, name: str, key: str) -> Answer:
+        saga_id = self._found(name, key).saga_id
+        answer = self._system.cancel(saga_id, _ACCEPT_S)
+        # It is not open here; but it may be elsewhere.
+        if answer is CancelAnswer.ALREADY_ENDED and self._found(name, key).state == "open":
+            return Answer(409, {"saga_id": saga_id, "error": "another node runs this instance; ask that one"})
+        return Answer(200, {"saga_id": saga_id, "answer": answer.value})
+
+    def _found(self, name: str, key: str) -> Found:
+        found = self._system.find(self._saga(name), key, _ACCEPT_S)
+        if found is None:
+            raise _Missing(f"no instance of saga {name!r} has that key")
+        return found
+
+    def _saga(self, name: str) -> type[Saga]:
+        saga = self._sagas.get(name)
+        if saga is None:
+            raise _Missing(f"no saga {name!r}; wanted one of {sorted(self._sagas)}")
+        return saga
+
+
+class _Missing(Exception):  # noqa: N818 - reads as the fact it reports
+    """What was asked about is not there."""
+
 
 def _not_ready(status: Status) -> list[str]:
     reasons = [f"{name}: {why}" for name, why in status.blocked.items()]
@@ -124,6 +159,8 @@ def _not_ready(status: Status) -> list[str]:
 def _or_problem(ask: Callable[[], Answer]) -> Answer:
     try:
         return ask()
+    except _Missing as error:
+        return Answer(404, {"error": str(error)})
     except InputError as error:
         return Answer(400, {"error": str(error), "field": error.path})
     except KeyConflict as error:
@@ -134,6 +171,8 @@ def _or_problem(ask: Callable[[], Answer]) -> Answer:
         return Answer(503, {"error": str(error)})
     except TimeoutError:
         return Answer(503, {"error": "no answer in time; what was asked may still happen, so ask with the same key"})
+    except AmendsError as error:
+        return Answer(500, {"error": str(error)})
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:

@@ -129,8 +129,10 @@ def node_command(
         found = named.sagas_of(modules)
         elsewhere: list[type[Service] | str] = [*found.services, *found.unseen]
         broker = _broker(chosen)
+        on_server = "://" in journal
         system = System(
-            journal,
+            "." if on_server else journal,
+            journal=journal if on_server else None,
             sagas=found.sagas,
             services=[],
             max_open=max_open,

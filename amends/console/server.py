@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final
 import psycopg
 
 from amends.actors import postgres
-from amends.actors.journal.postgres import SCRIPTS, _escaped, _unescaped
+from amends.actors.journal.postgres import SCRIPTS, escaped, unescaped
 from amends.actors.journal.store import Instance
 from amends.console.reading import Reading, Rows, Value
 from amends.protocol.errors import StorageError
@@ -25,11 +25,11 @@ class ServerReading(Reading):
     body: ClassVar[str] = "convert_to(body, 'UTF8')"
 
     def instances(self, condition: str, values: Sequence[Value]) -> list[Instance]:
-        return [found._replace(key=_unescaped(found.key)) for found in super().instances(condition, values)]
+        return [found._replace(key=unescaped(found.key)) for found in super().instances(condition, values)]
 
     def of_key(self, key: str, saga: str | None) -> list[Instance]:
         # Keys are only indexed together with their sagas; all instances are looked at once.
-        return self.instances("key = ? and (saga = ? or ?::text is null)", [_escaped(key), saga, saga])
+        return self.instances("key = ? and (saga = ? or ?::text is null)", [escaped(key), saga, saga])
 
 
 @contextmanager

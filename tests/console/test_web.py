@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from amends import AmendsError, InputError, PlanError, Refused, System, SystemStopped
+from amends import AmendsError, CancelAnswer, InputError, Refused, System, SystemStopped
 from amends.actors import tree
 from amends.console import process, web
 from amends.console.api import Api
@@ -58,20 +58,21 @@ class Client:
 class Served:
     """A system, and a client of its server."""
 
-    def __init__(self, system: System, api: Api, client: Client, gate: Gate) -> None:
-        self.system, self.api, self.client, self.gate = system, api, client, gate
+    def __init__(self, system: System, api: Api, client: Client, gate: Gate, held: Gate) -> None:
+        self.system, self.api, self.client, self.gate, self.held = system, api, client, gate, held
 
 
 @pytest.fixture
 def served(booking: OpenSystem) -> Iterator[Served]:
     """Trips wait for their tickets at the gate; two may be open at once."""
-    gate = Gate()
+    gate, held = Gate(), Gate()
+    held.is_open = True
     system = booking(
-        Script(ticket=gate, fare=lambda _, name: Refused("no money") if name == "poor" else None), max_open=2
+        Script(seat=held, ticket=gate, fare=lambda _, name: Refused("no money") if name == "poor" else None), max_open=2
     )
     api = Api(system, [BookTrip])
     with WebServer("0", api) as server:
-        yield Served(system, api, Client(server.address), gate)
+        yield Served(system, api, Client(server.address), gate, held)
 
 
 def test_start_and_its_outcome(served: Served) -> None:
@@ -86,11 +87,50 @@ def test_start_and_its_outcome(served: Served) -> None:
     assert answer["outcome"] == {"kind": "compensated", "step": "fare", "reason": "no money"}
 
 
+def test_what_became_of_a_key(served: Served) -> None:
+    """While it is open, and when it has ended; its input is not told."""
+    client = served.client
+    _, accepted = client.start("a/b 1")
+    path = "/sagas/book-trip/a%2Fb%201"
+    assert client.ask("GET", path)[1].items() >= (accepted | {"state": "open"}).items()
+    served.gate.is_open = True
+    _, answer = client.start("a/b 1", wait_s=LONG_S)
+    assert client.ask("GET", path) == (200, answer | {"state": "completed"})
+    assert client.ask("GET", "/sagas/book-trip/nobody") == (
+        404,
+        {"error": "no instance of saga 'book-trip' has that key"},
+    )
+    assert client.ask("GET", "/sagas/nothing/a")[0] == 404
+
+
+def test_cancel(served: Served) -> None:
+    """Before the decision it is a promise, after it nothing helps any more, and in the end there is nothing to do."""
+    client = served.client
+    served.held.is_open = False
+    client.start("a")
+    assert client.ask("POST", "/sagas/book-trip/a/cancel", {})[1]["answer"] == "accepted"
+    until(lambda: client.ask("GET", "/sagas/book-trip/a")[1]["state"] == "compensated")
+    assert client.ask("POST", "/sagas/book-trip/a/cancel", {})[1]["answer"] == "already ended"
+    served.held.is_open = True
+    client.start("b")
+    until(lambda: "decided" in client.ask("GET", "/sagas/book-trip/b")[1])
+    assert client.ask("POST", "/sagas/book-trip/b/cancel", {})[1]["answer"] == "too late"
+    assert client.ask("POST", "/sagas/book-trip/c/cancel", {})[0] == 404
+
+
+def test_cancel_of_what_another_node_runs(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not said to have ended because it is not here."""
+    served.client.start("a")
+    monkeypatch.setattr(served.system, "cancel", lambda *_: CancelAnswer.ALREADY_ENDED)
+    status, answer = served.client.ask("POST", "/sagas/book-trip/a/cancel", {})
+    assert (status, answer["error"]) == (409, "another node runs this instance; ask that one")
+
+
 def test_new_instances_get_the_newest_version(served: Served) -> None:
     """Whatever the order in which the classes are listed."""
     api = Api(served.system, [FreeTrip, BookTrip])
-    with pytest.raises(PlanError, match="'book-trip' version 2 is not one of this system's"):
-        api.answer("POST", "/sagas/book-trip", b'{"key": "a", "input": {"name": "a"}}')
+    answer = api.answer("POST", "/sagas/book-trip", b'{"key": "a", "input": {"name": "a"}}')
+    assert answer == (500, {"error": "saga 'book-trip' version 2 is not one of this system's"})
 
 
 @pytest.mark.parametrize(
@@ -156,6 +196,7 @@ def test_instance_that_can_not_go_on(served: Served, monkeypatch: pytest.MonkeyP
     [
         ("GET", "/", 404),
         ("GET", "/sagas/book-trip/a/b", 404),
+        ("POST", "/sagas/book-trip/a", 405),
         ("POST", "/health", 405),
         ("GET", "/sagas/book-trip", 405),
     ],

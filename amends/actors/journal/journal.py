@@ -108,8 +108,10 @@ class Journal(Actor):
 
     @property
     def blocked(self) -> str:
-        reason: str = self.__dict__.get("_blocked", "")  # before its first turn there is none
-        return reason
+        # Before its first turn there is neither.
+        sharing: Sharing | None = self.__dict__.get("_sharing")
+        reason: str = self.__dict__.get("_blocked", "")
+        return reason or ("" if sharing is None else sharing.away)
 
     @property
     def unwritten(self) -> bool:

@@ -193,7 +193,7 @@ class PostgresStore:
     def _one(self, where: str, value: str | bytes) -> Instance | None:
         for row in self._run(f"select {_INSTANCE} from instances where {where}", (value,)):
             found = Instance(*row)
-            return found._replace(key=_unescaped(found.key))
+            return found._replace(key=unescaped(found.key))
         return None
 
     def _run(self, query: str, values: Mapping[str, Any] | Sequence[Any]) -> list[Any]:
@@ -316,7 +316,7 @@ def _columns(batch: Batch) -> dict[str, Any]:
 def _row(instance: Instance, end: tuple[str, float, str] | None) -> tuple[Any, ...]:
     if end is not None:
         instance = instance._replace(state=end[0], ended_at=end[1])
-    return (*instance._replace(key=_escaped(instance.key)), _digest(instance.saga, instance.key))
+    return (*instance._replace(key=escaped(instance.key)), _digest(instance.saga, instance.key))
 
 
 def _arrays(name: str, width: int, rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
@@ -328,12 +328,13 @@ def _digest(saga: str, key: str) -> bytes:
     return hashlib.sha256(f"{len(saga)} {saga}{key}".encode()).digest()
 
 
-def _escaped(key: str) -> str:
+def escaped(key: str) -> str:
     """A key as PostgreSQL can keep it: its texts have no NUL."""
     return key.replace("\\", "\\\\").replace("\0", "\\0")
 
 
-def _unescaped(key: str) -> str:
+def unescaped(key: str) -> str:
+    """A key as it was given."""
     return re.sub(r"\\(.)", lambda match: "\0" if match[1] == "0" else match[1], key)
 
 

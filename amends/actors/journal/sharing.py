@@ -38,6 +38,7 @@ class Sharing:
     Attributes:
         tokens: those that were granted to this opening; what is run under any other one is not ours.
         keeper: who runs instances; None until somebody has asked for them.
+        away: why the store could not be reached when the lease was last to be renewed; empty if it could.
     """
 
     def __init__(self, journal: "Journal", store: Store, plans: Collection[PlanId]) -> None:
@@ -50,6 +51,7 @@ class Sharing:
         self._in_doubt = False
         # Who wants to read of an instance that another node runs, by instance.
         self._watched: dict[SagaId, list[Address]] = {}
+        self.away = ""
         # What callers here are about to ask of such instances, and have asked.
         self._new: list[Relay] = []
         self._asked: dict[str, Relay] = {}
@@ -86,10 +88,13 @@ class Sharing:
         self._renew_due_s = self._next_renewal_s()
         grants: Sequence[Grant] = ()
         # Who can't reach the store can't lose to others what is in it, nor adopt.
-        with suppress(Blocked):
+        try:
             if self._shared.renew() or self._in_doubt:
                 grants = self._all_ours() if self._in_doubt else self._adopt()
                 self._in_doubt = False
+            self.away = ""
+        except Blocked as error:
+            self.away = str(error)
         if len(grants) == ADOPTED_MAX:
             self._renew_due_s = now_s
         self.tokens.update(grant.token for grant in grants)

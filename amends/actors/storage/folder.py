@@ -7,6 +7,7 @@ import apsw
 
 from amends.actors import database
 from amends.actors.journal.sqlite import SqliteStore
+from amends.protocol.errors import StorageError
 
 
 class Folder:
@@ -23,5 +24,8 @@ class Folder:
         return database.open_database(self._made() / f"{service}.db", database.SERVICE_ID, scripts)
 
     def _made(self) -> Path:
-        self._path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self._path}: can't be made: {error.strerror}") from None
         return self._path
