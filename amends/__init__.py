@@ -7,12 +7,14 @@ services that are down.
 
 from amends.actors.asking import answers
 from amends.actors.database import sql_files
+from amends.actors.database.port import Database
 from amends.actors.handle import Handle
 from amends.actors.handlers import handles, undoes, verifies
 from amends.actors.service import Service
 from amends.actors.system import Status, System
 from amends.protocol.errors import (
     AmendsError,
+    DatabaseError,
     HandlerError,
     InputError,
     JournalHeld,
@@ -34,6 +36,8 @@ __all__ = [
     "CancelAnswer",
     "Compensated",
     "Completed",
+    "Database",
+    "DatabaseError",
     "Done",
     "Handle",
     "HandlerError",

@@ -1,4 +1,4 @@
-"""System: one folder, the actors that work on it, and the door to them.
+"""System: one place, the actors that work on it, and the door to them.
 
 It checks plans against services, and is the only place that names stores, transports and
 runtimes; what is built of them is `tree`'s business.
@@ -91,18 +91,19 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class System:
-    """Sagas and services on the databases of one folder.
+    """Sagas and services on the databases of one place.
 
     Args:
-        folder: where `journal.db` and a `<service>.db` each are, or will be made.
+        place: a folder where `journal.db` and a `<service>.db` each are, or will be made; or a PostgreSQL database, as
+            `postgresql://user:password@host:5432/database?schema=shop`, with the journal in that schema and each
+            service's tables in `shop_<service>`, which needs the extra `amends[postgres]`.
         sagas: the plans it runs; several versions of one may stand side by side.
         services: classes, or `MyService.spec(...)` for those with constructor arguments.
         max_open: instances that may be open at once; a start beyond that is refused with Overloaded.
         retention_s: how long an ended instance, and a service's memory of a step, is kept, in seconds; longer than
             any instance may be open.
         transport: wraps the transport, as to lose messages in a drill.
-        journal: a PostgreSQL database that keeps the journal in place of the folder, as
-            `postgresql://user:password@host:5432/database?schema=amends`; needs the extra `amends[postgres]`.
+        journal: another PostgreSQL database that keeps the journal, in the same form.
         broker: carries messages between this process and others; without one everything is in this process.
         elsewhere: services that other processes have, reached by the broker: classes, or the names of those that are
             not written in Python, whose commands are then not checked.
@@ -114,7 +115,7 @@ class System:
 
     def __init__(
         self,
-        folder: str | Path,
+        place: str | Path,
         *,
         sagas: Sequence[type[Saga]],
         services: Sequence[type[Service] | ServiceSpec],
@@ -125,7 +126,7 @@ class System:
         broker: Broker | None = None,
         elsewhere: Sequence[type[Service] | str] = (),
     ) -> None:
-        self._storage = _storage(folder, journal)
+        self._storage = _storage(place, journal)
         specs = _specs(services)
         if elsewhere and broker is None:
             raise PlanError("elsewhere: services of other processes are reached by a broker; wanted one")
@@ -342,16 +343,18 @@ class System:
         return tree
 
 
-def _storage(folder: str | Path, journal: str | None) -> Storage:
-    if "://" in str(folder):
-        raise AmendsError("folder: services keep their files in a folder; the URL of a journal goes to `journal`")
-    if journal is None:
-        return Folder(Path(folder))
+def _storage(place: str | Path, journal: str | None) -> Storage:
+    on_server = "://" in str(place)
+    if not on_server and journal is None:
+        return Folder(Path(place))
     try:
-        from amends.actors.storage.postgres import JournalOnServer  # noqa: PLC0415 - an extra
+        from amends.actors.storage.postgres import JournalOnServer, Server  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise AmendsError(f"journal: {error}; a journal on a server needs `pip install 'amends[postgres]'`") from error
-    return JournalOnServer(Path(folder), journal)
+        raise AmendsError(f"{error}; a database on a server needs `pip install 'amends[postgres]'`") from error
+    if on_server:
+        return Server(str(place), journal)
+    assert journal is not None
+    return JournalOnServer(Path(place), journal)
 
 
 def _queue_status(mailbox: Mailbox) -> QueueStatus:
