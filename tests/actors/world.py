@@ -8,6 +8,7 @@ from typing import Any
 import apsw
 
 from amends.actors.database.port import Database
+from amends.actors.database.scripts import Scripts
 from amends.actors.database.sqlite import SqliteDatabase
 from amends.actors.journal.journal import Journal
 from amends.actors.journal.store import Store
@@ -137,14 +138,22 @@ class Probe:
 
 
 class ServiceUnderTest:
-    """One service on a real file, with this test as its only saga."""
+    """One service on a real database, by default a file, with this test as its only saga."""
 
-    def __init__(self, path: Path, spec: ServiceSpec, retention_s: float = 30 * DAY_S) -> None:
+    def __init__(
+        self,
+        place: Path | Callable[[Scripts], Database],
+        spec: ServiceSpec,
+        retention_s: float = 30 * DAY_S,
+    ) -> None:
         self.runtime = OneThread()
         self.saga, self.dead, self.keeper = Probe("saga"), Probe("dead"), Probe("keeper")
         self.mailbox = Mailbox(spec.service.name, self.runtime, keeper=self.keeper, dead=self.dead)
         transport = InProcess({spec.service.name: self.mailbox}, {SAGA: self.saga})
-        home = ServiceHome(lambda: open_file(path, spec.service.scripts()), transport, retention_s)
+        scripts = spec.service.scripts()
+        home = ServiceHome(
+            lambda: open_file(place, scripts) if isinstance(place, Path) else place(scripts), transport, retention_s
+        )
 
         def make() -> Actor:
             service = spec.make()

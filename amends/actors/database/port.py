@@ -69,7 +69,7 @@ class Database(Protocol):
         ...
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Run a statement for each row of values."""
+        """Run a statement for each row of values; `total_changes` tells how many rows that has changed."""
         ...
 
     def changes(self) -> int:

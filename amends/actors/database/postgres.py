@@ -100,7 +100,7 @@ class PostgresDatabase:
         self._db: postgres.Connection | None = None
         self._migrated = self._given_up = False
         self._trouble: DatabaseError | None = None
-        self._for_good = self._careful = False
+        self._begun = self._for_good = self._careful = False
         self._depth = 0
         self._changes = self._total_changes = 0
         _open.add(self)
@@ -155,8 +155,6 @@ class PostgresDatabase:
 
     @property
     def trouble(self) -> DatabaseError | None:
-        if self._trouble is None and not self.in_transaction:
-            return DatabaseError("the transaction has ended before its time", "")
         return self._trouble
 
     def begin(self, names: Sequence[str] = (), *, alone: bool = False, careful: bool = False) -> None:
@@ -168,16 +166,14 @@ class PostgresDatabase:
             locks += f"; select count(pg_advisory_xact_lock(key)) from unnest('{{{keys}}}'::bigint[]) as key"
         session = self._session()
         self._say(session, f"begin; {locks}")
-        self._careful = careful
+        self._begun, self._careful = True, careful
 
     def lock(self, name: str) -> bool:
         return bool(self._run(_LOCK_ONE, (self._key("name", name),)).get)
 
     def commit(self) -> None:
-        if self._trouble is not None:
-            raise self._trouble
         db = self._session_in_use()
-        self._careful = False
+        self._begun = self._careful = False
         try:
             ended = db.execute("commit", prepare=False).statusmessage
         except psycopg.Error as error:
@@ -188,7 +184,7 @@ class PostgresDatabase:
             raise DatabaseError("the transaction had failed", "25P02")
 
     def rollback(self) -> None:
-        self._trouble, self._careful, self._depth = None, False, 0
+        self._trouble, self._begun, self._careful, self._depth = None, False, False, 0
         db = self._db
         if db is None or db.closed or db.pgconn.transaction_status == TransactionStatus.IDLE:
             return
@@ -300,6 +296,10 @@ class PostgresDatabase:
             result = cursor.pgresult
             assert result is not None
             self._count(result.command_status, result.command_tuples)
+            if self._begun and not self.in_transaction:
+                # What a handler still writes would be a transaction of its own, and stay.
+                self._trouble = DatabaseError("the transaction has ended before its time", "")
+                self._for_good = True
             return _Rows(cursor.fetchall() if result.status == ExecStatus.TUPLES_OK else _NOTHING)
         except psycopg.Error as error:
             raise self._failed(error) from error
@@ -308,9 +308,8 @@ class PostgresDatabase:
         try:
             with self._session_in_use().cursor() as cursor:
                 cursor.executemany(numbered(sql).encode(), rows)
-                if cursor.pgresult is not None:
-                    self._count(cursor.pgresult.command_status, cursor.rowcount)
-                    self._changes = cursor.pgresult.command_tuples or 0
+                self._changes = max(0, cursor.rowcount)
+                self._total_changes += self._changes
         except psycopg.Error as error:
             raise self._failed(error) from error
 

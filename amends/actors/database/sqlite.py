@@ -1,7 +1,7 @@
 """A service's database in an SQLite file; a transaction has it for itself, so names mean nothing here."""
 
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final
@@ -28,6 +28,10 @@ def said(error: apsw.Error) -> DatabaseError:
     code: int = getattr(error, "extendedresult", 0)
     name = apsw.mapping_extended_result_codes.get(code) or apsw.mapping_result_codes.get(code) or type(error).__name__
     return DatabaseError(str(error), str(name), _VIOLATES.get(code))
+
+
+def _refuse(*_: object) -> Any:
+    raise DatabaseError("the database was taken away", "")
 
 
 class _Rows(apsw.Cursor):
@@ -84,7 +88,8 @@ class _Guard:
         if self.begun and connection is not None:
             # What a handler still writes would be a transaction of its own, and stay.
             self.refuses = True
-            connection.exec_trace = lambda *_: False
+            with suppress(apsw.ConnectionClosedError):
+                connection.exec_trace = lambda *_: False
 
 
 class SqliteDatabase:
@@ -105,7 +110,8 @@ class SqliteDatabase:
         self._guard = _Guard(connection)
         # As they are: a method around each would cost more than it does.
         self.changes, self.total_changes = connection.changes, connection.total_changes
-        self._execute = connection.execute
+        self._execute: Callable[..., Any] = connection.execute
+        self._executemany: Callable[..., Any] = connection.executemany
 
     # For handlers.
 
@@ -117,7 +123,7 @@ class SqliteDatabase:
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         try:
-            self.connection.executemany(sql, rows)
+            self._executemany(sql, rows)
         except apsw.Error as error:
             raise said(error) from error
 
@@ -191,6 +197,7 @@ class SqliteDatabase:
         return False
 
     def abandon(self) -> None:
+        self._execute = self._executemany = _refuse
         # It must not keep the write lock.
         self.connection.interrupt()
         # A statement that runs at this very moment keeps the connection; whoever comes back from it closes it.
