@@ -7,6 +7,7 @@ services that are down.
 
 from amends.actors.asking import answers
 from amends.actors.database import sql_files
+from amends.actors.database.port import Database
 from amends.actors.finding import Found
 from amends.actors.handle import Handle
 from amends.actors.handlers import handles, undoes, verifies
@@ -14,6 +15,7 @@ from amends.actors.service import Service
 from amends.actors.system import Status, System
 from amends.protocol.errors import (
     AmendsError,
+    DatabaseError,
     HandlerError,
     InputError,
     JournalHeld,
@@ -35,6 +37,8 @@ __all__ = [
     "CancelAnswer",
     "Compensated",
     "Completed",
+    "Database",
+    "DatabaseError",
     "Done",
     "Found",
     "Handle",

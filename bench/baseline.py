@@ -16,7 +16,7 @@ from typing import Any, cast
 import msgspec
 
 from amends import Refused, Results, Service
-from amends.actors.database import SERVICE_ID, open_database
+from amends.actors.storage.folder import open_file
 from amends.demo.domain import Order
 from amends.demo.faults import Faults
 from amends.demo.messages import Prepared, ReceiveStock
@@ -36,7 +36,7 @@ class _Database:
         # The handlers need nothing of a service but its database and the plan of refusals.
         self.handlers = cast("Any", object.__new__(service))
         self.handlers.faults = Faults(PLAN)
-        self.handlers.db = open_database(folder / f"{service.name}.db", SERVICE_ID, {"service": service.migrations})
+        self.handlers.db = open_file(folder / f"{service.name}.db", {"service": service.migrations})
         self._lock = threading.Lock()
 
     @contextmanager

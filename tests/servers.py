@@ -73,7 +73,10 @@ def postgres_schema() -> Iterator[str]:
     with admin() as db:
         # Whoever still works there is a failing test's leftover.
         db.execute("set lock_timeout = '5s'")
-        db.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
+        # Those of the services of a system, too.
+        found = db.execute("select nspname from pg_namespace where starts_with(nspname, %s)", (schema,)).fetchall()
+        for (name,) in found:
+            db.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(name)))
 
 
 @contextmanager

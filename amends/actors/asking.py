@@ -66,10 +66,9 @@ class Question:
 
     def answer(self, service: "Service") -> None:
         """Find the answer and tell the caller; an error of the method's is the caller's."""
-        db = service.db
-        db.pragma("query_only", True)
         try:
-            answer: object = service.queries[type(self.query)](service, self.query)
+            with service.db.reading():
+                answer: object = service.queries[type(self.query)](service, self.query)
             if isinstance(answer, Iterator):  # it would read on, or write, in the caller's thread
                 raise HandlerError(
                     f"{service.name}: the answer is a {type(answer).__name__}, wanted a value, as a list"
@@ -78,8 +77,4 @@ class Question:
             if service.actor_stopped.is_set():
                 return  # its turn was given up, and this is only what that did to the method
             answer = error
-        finally:
-            if db.in_transaction:  # the method's own, which must not become the next turn's
-                db.execute("rollback")
-            db.pragma("query_only", False)
         Caller(self._future).tell(answer)

@@ -110,6 +110,8 @@ class OutsideCalls:
         if handler is None or row.command is None or row.payload is None:
             self._serving.reply(message, Unavailable(f"nothing here can tell what became of {row.command}"))
             return
+        if self._is_elsewhere(message, row, handler.limit_s):
+            return
         self._let_wait(message.key, [message])
         begun = Do(
             service=message.service,
@@ -125,11 +127,18 @@ class OutsideCalls:
 
     def undo(self, message: Message, row: Row, handler: Handler) -> None:
         """Answer `message` when its step is undone; undo it if that is not under way."""
-        if self._joins(message):
+        if self._joins(message) or self._is_elsewhere(message, row, handler.undo_limit_s):
             return
         self._let_wait(message.key, [message])
         told = OutsideAnswer(message, handler, undoing=True)
         self._plan(told, lambda: self._serving.running.undo_outside(message, row, handler))
+
+    def _is_elsewhere(self, message: Message, row: Row, limit_s: float) -> bool:
+        """Whether another process makes a call about its step: then its saga is to ask again, for the answer."""
+        if not self._serving.fence.is_elsewhere(row, limit_s, self._serving.now_at()):
+            return False
+        self._serving.reply(message, Unavailable("another process of the service is at it"))
+        return True
 
     def _joins(self, message: Message) -> bool:
         """Whether a call about its step is waited for already."""
@@ -231,6 +240,10 @@ class OutsideCalls:
 
     # Calls.
 
+    def has_call(self, key: IdempotencyKey) -> bool:
+        """Whether a call about the step is planned or under way."""
+        return key in self._under_way or any(call.message.key == key for call, _ in self._planned)
+
     def _plan_do(self, message: Do, handler: Handler, run: Callable[..., Any], *, verifying: bool) -> None:
         told = OutsideAnswer(message, handler)
 
@@ -251,4 +264,5 @@ class OutsideCalls:
             told.is_back = True
             self._home.tell(told)
 
+        self._serving.fence.record_worker(told.message, self._serving.now_at())
         self._planned.append((told, leave))

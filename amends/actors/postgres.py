@@ -86,9 +86,7 @@ def target(url: str) -> Target:
     options = [option for option in query.split("&") if option]
     schemas = [unquote(option.removeprefix("schema=")) for option in options if option.startswith("schema=")]
     rest = "&".join(option for option in options if not option.startswith("schema="))
-    schema = schemas[-1] if schemas else SCHEMA
-    if not schema.isidentifier() or not schema.isascii() or len(schema) > 63 or schema.startswith("pg_"):
-        raise StorageError(f"schema {schema!r}: wanted a name of letters, digits and _, up to 63 of them")
+    schema = _checked(schemas[-1] if schemas else SCHEMA)
     settings = _settings(f"{before}?{rest}" if rest else before)
     user, host, port, database = (str(settings.get(name) or "") for name in ("user", "host", "port", "dbname"))
     # Where a special character of a password stands as it is, these are parts of the password.
@@ -97,6 +95,17 @@ def target(url: str) -> Target:
     name = f"postgresql://{user}{user and '@'}{host}:{port}/{database}?schema={schema}"
     ours = {"client_encoding": "utf8", "application_name": session_name()}
     return Target(name, schema, {**_PATIENCE, **settings, **ours})
+
+
+def in_schema(place: Target, schema: str) -> Target:
+    """Another schema of the same database."""
+    return Target(f"{place.name.rpartition('=')[0]}={_checked(schema)}", schema, place.settings)
+
+
+def _checked(schema: str) -> str:
+    if not schema.isidentifier() or not schema.isascii() or len(schema) > 63 or schema.startswith("pg_"):
+        raise StorageError(f"schema {schema!r}: wanted a name of letters, digits and _, up to 63 of them")
+    return schema
 
 
 def _settings(url: str) -> dict[str, Any]:

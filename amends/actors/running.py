@@ -10,9 +10,9 @@ from collections.abc import Callable
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
-import apsw
 import msgspec
 
+from amends.actors.database.port import Database
 from amends.actors.fence import Row
 from amends.actors.handlers import Handler
 from amends.actors.later import LaterSteps
@@ -37,10 +37,6 @@ _STAYS: Final = (Done, Later)
 """Answers with which what was written stays."""
 
 
-class TurnLost(AmendsError):  # noqa: N818 - reads as the fact it reports
-    """The turn's transaction is gone, with everything in it."""
-
-
 class WroteForNothing(AmendsError):  # noqa: N818 - reads as the fact it reports
     """A handler wrote something that must not stay, and no savepoint stands before it."""
 
@@ -55,7 +51,7 @@ class Running:
         careful: whether a savepoint stands before each handler of this turn.
     """
 
-    def __init__(self, service: "Service", db: apsw.Connection, later: LaterSteps) -> None:
+    def __init__(self, service: "Service", db: Database, later: LaterSteps) -> None:
         self.careful = False
         self._in_hand: Message | None = None
         self._thread = 0
@@ -91,32 +87,26 @@ class Running:
             if not stays and self._db.total_changes() != before:
                 raise WroteForNothing
         else:
-            self._db.execute("savepoint amends")
+            self._db.savepoint("amends")
             answer = self.within(call)
             stays = isinstance(answer, _STAYS)
             if not stays:
-                self._db.execute("rollback to amends")
-            self._db.execute("release amends")
+                self._db.rollback_to("amends")
+            self._db.release("amends")
         if not stays:
             self._later.wake_only(woken)
         return answer
 
     def within(self, call: Call) -> Answer | Later:
-        """Call, and see that the turn's transaction is still there: a full disk may end it under a careless handler."""
-        self._db.set_rollback_hook(self._refuse_statements)
+        """Call, and see that the turn's transaction is still there, whatever the handler made of an error."""
         try:
             answer = call()
         finally:
             self._in_hand = None
-            self._db.set_rollback_hook(None)
-            self._db.exec_trace = None
-        if not self._db.in_transaction:
-            raise TurnLost("the transaction ended while a handler ran")
+        trouble = self._db.trouble
+        if trouble is not None:
+            raise trouble
         return answer
-
-    def _refuse_statements(self) -> None:
-        # What a handler still writes would be a transaction of its own, and stay.
-        self._db.exec_trace = lambda *_: False
 
     def _do(self, message: Do, handler: Handler) -> Answer | Later:
         self._take(message)
@@ -195,8 +185,6 @@ class Running:
         )
 
     def _raised(self, message: Message, error: Exception) -> Unavailable:
-        if isinstance(error, apsw.Error) and not self._db.in_transaction:
-            # A full disk or an I/O error may take the whole transaction with it.
-            raise TurnLost(str(error)) from error
-        self.report(message, type(error).__name__, frames(error.__traceback__))
+        if self._db.trouble is None:  # else the turn's fault, and not the handler's
+            self.report(message, type(error).__name__, frames(error.__traceback__))
         return Unavailable(f"the handler raised {type(error).__name__}")

@@ -7,20 +7,19 @@ business, and what a saga makes of an answer not the service's.
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import apsw
-
 from amends.actors.asking import Question, collect_queries
-from amends.actors.fence import SCRIPTS
+from amends.actors.database.port import Database
+from amends.actors.database.scripts import Migrations, Scripts, by_dialect
+from amends.actors.fence_sql import SCRIPTS
 from amends.actors.handlers import Handler, collect
 from amends.actors.outside import OutsideAnswer, UnderWay
 from amends.actors.serving import Serving
 from amends.actors.transport.port import Transport
-from amends.protocol.errors import AmendsError, HandlerError
+from amends.protocol.errors import AmendsError, DatabaseError, HandlerError, StorageError
 from amends.protocol.messages import IdempotencyKey, Message
 from amends.supervisor.actor import Actor
 
@@ -52,7 +51,7 @@ class ServiceHome:
         under_way: the calls outside that run now.
     """
 
-    open_database: Callable[[], apsw.Connection]
+    open_database: Callable[[], Database]
     transport: Transport
     retention_s: float
     under_way: UnderWay = field(default_factory=UnderWay)
@@ -63,7 +62,8 @@ class Service(Actor):
 
     Class keywords:
         name: what plans and logs call it.
-        migrations: SQL scripts of its own tables, in order; see `sql_files`.
+        migrations: SQL scripts of its own tables, in order; where SQLite and PostgreSQL differ,
+            `{"sqlite": [...], "postgres": [...]}`; see `sql_files`.
         handler_timeout_s: a handler that runs for longer has hung, and the service is restarted without it.
 
     Attributes:
@@ -71,14 +71,19 @@ class Service(Actor):
     """
 
     name: ClassVar[str]
-    migrations: ClassVar[tuple[str, ...]] = ()
+    migrations: ClassVar[Migrations] = by_dialect("Service", ())
     handler_timeout_s: ClassVar[float] = 5.0
     handlers: ClassVar[dict[str, Handler]] = {}
     queries: ClassVar[dict[type, Callable[..., Any]]] = {}
-    db: apsw.Connection
+    db: Database
 
     def __init_subclass__(
-        cls, *, name: str, migrations: Sequence[str] = (), handler_timeout_s: float = 5.0, **rest: Any
+        cls,
+        *,
+        name: str,
+        migrations: Sequence[str] | Mapping[str, Sequence[str]] = (),
+        handler_timeout_s: float = 5.0,
+        **rest: Any,
     ) -> None:
         super().__init_subclass__(**rest)
         if not name.replace("-", "").replace("_", "").isalnum():
@@ -89,7 +94,8 @@ class Service(Actor):
         hidden = [n for n in _GIVEN if n in vars(cls)]
         if hidden:
             raise HandlerError(f"{cls.__name__}: {hidden} are what Service gives to handlers; choose other names")
-        cls.name, cls.migrations, cls.handler_timeout_s = name, tuple(migrations), handler_timeout_s
+        cls.name, cls.handler_timeout_s = name, handler_timeout_s
+        cls.migrations = by_dialect(f"service {name!r}", migrations)
         cls.handlers = collect(cls, _callers_names())
         cls.queries = collect_queries(cls)
 
@@ -121,9 +127,9 @@ class Service(Actor):
         self._serving.later.wake(key)
 
     @classmethod
-    def scripts(cls) -> dict[str, Sequence[str]]:
+    def scripts(cls) -> Scripts:
         """The migrations of its database, by owner."""
-        return {"amends": SCRIPTS, "service": cls.migrations}
+        return {"fence": SCRIPTS, "service": cls.migrations}
 
     def settle_in(self, home: ServiceHome) -> None:
         """Called by the system before the first turn."""
@@ -147,11 +153,9 @@ class Service(Actor):
         if "db" not in self.__dict__:
             return
         if hung:
-            # The handler must not keep the write lock; its next statement fails.
-            self.db.interrupt()
-        # A statement that runs at this very moment keeps the connection; `came_back` closes it then.
-        with suppress(apsw.ThreadingViolationError):
-            self.db.close(hung)
+            self.db.abandon()
+        else:
+            self.db.close()
 
     def resumes(self, message: object) -> bool:
         # A saga asks again, and everybody else is served first. What a call outside came back with is only here.
@@ -188,11 +192,14 @@ class Service(Actor):
     def _prune(self) -> None:
         """Forget old steps, a batch a turn, until none is left."""
         forgotten = 0
-        # What can't be forgotten now is forgotten the next time.
-        with suppress(apsw.Error), self.db:
-            later = [name for name, handler in self.handlers.items() if handler.later]
-            before_at = self.clock.now_at() - self._home.retention_s
+        later = [name for name, handler in self.handlers.items() if handler.later]
+        before_at = self.clock.now_at() - self._home.retention_s
+        try:
+            self.db.begin()
             forgotten = self._serving.fence.prune(before_at, _PRUNE_LIMIT, later)
+            self.db.commit()
+        except (DatabaseError, StorageError):
+            self.db.rollback()  # what can't be forgotten now is forgotten the next time
         wait_s = 0.0 if forgotten == _PRUNE_LIMIT else _PRUNE_EVERY_S
         self._prune_due_s = self.clock.now_s() + wait_s
 

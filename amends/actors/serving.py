@@ -1,24 +1,25 @@
 """Serving: what a service does with the messages of one turn, in one transaction.
 
 The fence says what each message means, handlers do the work, and the turn commits once: an
-effect, the memory of it and the answer are one. The turn is run without savepoints first; if
-one of its handlers wrote something for nothing, it is rolled back and run again with them.
-Steps that wait and are woken in a turn are served in it. Whoever asked hears nothing before
-the commit; if that fails, all of them hear that the service is unavailable.
+effect, the memory of it and the answer are one. How a turn gets its transaction, and is run again, is
+`transactions`' business. Steps that wait and are woken in a turn are served in it. Whoever asked
+hears nothing before the commit; if that fails, all of them hear that the service is unavailable,
+and if nobody knows whether it did, they hear nothing and ask again.
 """
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import apsw
 import msgspec
 
+from amends.actors.database.port import Database
 from amends.actors.fence import REFUSED, UNDONE, Fence, FenceDamaged, Row, Verdict, judge, recorded
 from amends.actors.handlers import Handler
 from amends.actors.later import RANKS, LaterSteps
 from amends.actors.outside import OutsideAnswer, OutsideCalls, UnderWay
-from amends.actors.running import PHASES, Running, TurnLost, WroteForNothing
+from amends.actors.running import PHASES, Running
 from amends.actors.taking_back import OURS, TakingBack
+from amends.actors.transactions import Transactions, TurnLost
 from amends.protocol.messages import (
     CANCELLED,
     Answer,
@@ -31,6 +32,7 @@ from amends.protocol.messages import (
     Refused,
     Reply,
     Resolve,
+    SagaId,
     Unavailable,
     Undo,
     Undone,
@@ -51,6 +53,9 @@ _WAKES_LIMIT = 10
 
 _PUT_OFF_S = 1.0
 
+_POLL_S = 1.0
+"""How often a step that waits is asked again where it may be another process that does what it waits for."""
+
 
 class Serving:
     """The turns of one incarnation of a service.
@@ -66,7 +71,7 @@ class Serving:
     def __init__(
         self,
         service: "Service",
-        db: apsw.Connection,
+        db: Database,
         handlers: dict[str, Handler],
         transport: "Transport",
         under_way: UnderWay,
@@ -81,6 +86,7 @@ class Serving:
         self.later = LaterSteps()
         self.running = Running(service, db, self.later)
         self.report = self.running.report
+        self._transactions = Transactions(db, self.running, service.clock, self._forget_turn)
         self._answers: list[tuple[Message, Answer]] = []
         self._outdated: list[DeadLetter] = []
         self.blocked = ""
@@ -115,47 +121,41 @@ class Serving:
     def _take_turn(self, told: Sequence[Message | OutsideAnswer], due: Sequence[IdempotencyKey]) -> None:
         try:
             self._serve_in_transaction(told, due)
-        except TurnLost as error:
-            self._lose(told, due, str(error))
+        except TurnLost as lost:
+            self._lose(told, due, lost)
         else:
             self.blocked = ""
             self._outside.begin()
 
     def _serve_in_transaction(self, told: Sequence[Message | OutsideAnswer], due: Sequence[IdempotencyKey]) -> None:
+        names = [m.message.saga_id if isinstance(m, OutsideAnswer) else m.saga_id for m in told]
+        names += [key.saga_id for key in (*due, *self._late)]
         # A call's answer changes what is remembered of calls, which no rollback restores: it is served once only.
-        self.running.careful = any(isinstance(message, OutsideAnswer) for message in told)
-        try:
-            self._attempt(told, due)
-        except WroteForNothing:
-            self._roll_back()
-            self.running.careful = True
-            self._attempt(told, due)
+        once = any(isinstance(message, OutsideAnswer) for message in told)
+        self._transactions.run(names, lambda: self._serve_all(names, told, due), once=once)
 
-    def _attempt(self, told: Sequence[Message | OutsideAnswer], due: Sequence[IdempotencyKey]) -> None:
-        try:
-            self._db.execute("begin immediate")
-            self.fence.load([m.message.saga_id if isinstance(m, OutsideAnswer) else m.saga_id for m in told])
-            for place, message in zip(self._places, told, strict=True):
-                self._service.address.take_up(self._service, place)
-                try:
-                    if isinstance(message, OutsideAnswer):
-                        self._on_outside_answer(message)
-                    else:
-                        self.serve_one(message)
-                except FenceDamaged as error:
-                    self._on_damaged(message, error)
-                if self.later.woken:
-                    self._serve_woken(place)
-            for key in due:
-                self.later.wake(key)
-                self._serve_woken(None)
-            for key in self._late:
-                self._undo_late(key)
-                self._serve_woken(None)
-            self.fence.write()
-            self._db.execute("commit")
-        except apsw.Error as error:
-            raise TurnLost(str(error)) from error
+    def _serve_all(
+        self, names: Sequence[SagaId], told: Sequence[Message | OutsideAnswer], due: Sequence[IdempotencyKey]
+    ) -> None:
+        self.fence.load(names)
+        for place, message in zip(self._places, told, strict=True):
+            self._service.address.take_up(self._service, place)
+            try:
+                if isinstance(message, OutsideAnswer):
+                    self._on_outside_answer(message)
+                else:
+                    self.serve_one(message)
+            except FenceDamaged as error:
+                self._on_damaged(message, error)
+            if self.later.woken:
+                self._serve_woken(place)
+        for key in due:
+            self.later.wake(key)
+            self._serve_woken(None)
+        for key in self._late:
+            self._undo_late(key)
+            self._serve_woken(None)
+        self.fence.write()
 
     def _serve_woken(self, place: int | None) -> None:
         """Run again those who wait and were woken, and those they wake, in order.
@@ -178,13 +178,17 @@ class Serving:
                 self._serve_waiting(message, key)
 
     def _serve_waiting(self, message: Message, key: IdempotencyKey) -> None:
-        self.fence.load_more(message.saga_id)
+        if not self.fence.load_more(message.saga_id):
+            self.later.put_off(key, self.now_s() + _PUT_OFF_S)
+            return
         try:
-            _, newest_token = self.fence.look_up(message.saga_id, message.step)
+            row, newest_token = self.fence.look_up(message.saga_id, message.step)
             if message.token < newest_token:
                 self.later.take(key)  # whoever has the newer grant asks again
-            else:
-                self.serve_one(message)
+                return
+            if row is not None and row.state != "begun":
+                self.later.take(key)  # another process has brought it to its end
+            self.serve_one(message)
         except FenceDamaged as error:
             self._on_damaged(message, error)
             self.later.take(key)
@@ -214,17 +218,15 @@ class Serving:
         else:
             self.reply(asked, unavailable)
 
-    def _roll_back(self) -> None:
+    def _forget_turn(self) -> None:
         self._answers.clear()
         self._outdated.clear()
         self._outside.forget_turn()
         self.later.forget_turn()
-        if self._db.in_transaction:
-            self._db.execute("rollback")
 
-    def _lose(self, told: Sequence[Message | OutsideAnswer], due: Sequence[IdempotencyKey], reason: str) -> None:
-        """Nothing of this turn happened: whoever asked in it may ask again."""
-        self._roll_back()
+    def _lose(self, told: Sequence[Message | OutsideAnswer], due: Sequence[IdempotencyKey], lost: TurnLost) -> None:
+        """Nothing of this turn happened, and whoever asked in it may ask again; or who knows, then nobody is told."""
+        reason = str(lost)
         unavailable = Unavailable(f"service {self._name!r} can't write: {reason}")
         for message in told:
             if isinstance(message, OutsideAnswer):
@@ -234,6 +236,8 @@ class Serving:
         for waiting in map(self.later.take, due):
             if waiting is not None:
                 self.reply(waiting, unavailable)
+        if lost.in_doubt:
+            self._answers.clear()
         if not self.blocked:
             telemetry.log.error(telemetry.SERVICE_BLOCKED, service=self._name, reason=reason)
         self.blocked = reason
@@ -243,16 +247,16 @@ class Serving:
     def serve_one(self, message: Message) -> None:
         """Obey one message, within the turn's transaction."""
         row, newest_token = self.fence.look_up(message.saga_id, message.step)
-        verdict = judge(message, row, newest_token, self._now_at())
+        verdict = judge(message, row, newest_token, self.now_at())
         answer = self._obey(verdict, message, row)
         if row is not None and message.token > row.token:
-            self.fence.record_token(message, self._now_at())
+            self.fence.record_token(message, self.now_at())
         if answer is not None:
             self.reply(message, answer)
 
     def bury(self, message: Message) -> None:
         """The step has not happened: see that it never will."""
-        self.fence.record_undone(message, self._now_at())
+        self.fence.record_undone(message, self.now_at())
         self.reply(message, Undone() if isinstance(message, Undo) else Never())
 
     def reply(self, message: Message, answer: Answer) -> None:
@@ -275,7 +279,7 @@ class Serving:
                 self.bury(message)
             case Verdict.EXPIRED, Do(), _:
                 # Recorded, so that a later attempt, which may not have expired, gets the same answer.
-                self.fence.record_do(message, "refused", EXPIRED, self._now_at())
+                self.fence.record_do(message, "refused", EXPIRED, self.now_at())
                 return Refused(EXPIRED)
             case Verdict.OTHER_PAYLOAD, _, _:
                 self.report(message, "the same key with another payload")
@@ -294,19 +298,19 @@ class Serving:
             self.report(message, f"no handler for {message.command}")
             return Unavailable(f"service {self._name!r} does not handle {message.command}")
         if handler.outside:
-            self.fence.record_do(message, "begun", None, self._now_at())
+            self.fence.record_do(message, "begun", None, self.now_at())
             self._outside.plan(message, handler)
             return None
         answer = self.running.do(message, handler)
         if isinstance(answer, Done):
-            self.fence.record_do(message, "done", _text(answer), self._now_at())
+            self.fence.record_do(message, "done", _text(answer), self.now_at())
         elif isinstance(answer, Refused):
             if row is not None:
                 # What earlier runs have left goes first.
                 return self._undo(message, row._replace(answer=REFUSED + answer.reason))
-            self.fence.record_do(message, "refused", answer.reason, self._now_at())
+            self.fence.record_do(message, "refused", answer.reason, self.now_at())
         elif isinstance(answer, Later):
-            self.fence.record_do(message, "begun", None, self._now_at())
+            self.fence.record_do(message, "begun", None, self.now_at())
             self._wait(message, answer)
             return None
         return answer
@@ -321,7 +325,7 @@ class Serving:
         answer = self._undo(message, row) if undoing or not isinstance(message, Do) else self._run(message, row)
         if isinstance(answer, Unavailable):
             # Nothing has changed but that it was asked for now: see `Fence.prune`.
-            self.fence.record_answer(message, "begun", row.answer, self._now_at())
+            self.fence.record_answer(message, "begun", row.answer, self.now_at())
         return self._no_longer(message, answer)
 
     def _undo(self, message: Message, row: Row) -> Answer | None:
@@ -336,13 +340,13 @@ class Serving:
         if isinstance(answer, Done):
             return self._record_undone(message, row)
         if isinstance(answer, Later):
-            self.fence.record_undoing(message, row.answer or UNDONE, self._now_at())
+            self.fence.record_undoing(message, row.answer or UNDONE, self.now_at())
             self._wait(message, answer)
             return None
         return answer
 
     def _undo_outside(self, message: Message, row: Row, handler: Handler) -> None:
-        self.fence.record_undoing(message, row.answer or UNDONE, self._now_at())
+        self.fence.record_undoing(message, row.answer or UNDONE, self.now_at())
         self._outside.undo(message, row, handler)
         waiting = self.later.take(message.key) if self.later else None
         if waiting is not None and RANKS[type(waiting)] > RANKS[type(message)]:
@@ -350,14 +354,16 @@ class Serving:
 
     def _record_undone(self, message: Message, row: Row) -> Answer:
         if row.refusal is not None and not isinstance(message, Undo):
-            self.fence.record_answer(message, "refused", row.refusal, self._now_at())
+            self.fence.record_answer(message, "refused", row.refusal, self.now_at())
             return Refused(row.refusal)
-        self.fence.record_undone(message, self._now_at())
+        self.fence.record_undone(message, self.now_at())
         return _UNDONE[type(message)]
 
     def _wait(self, message: Message, later: Later) -> None:
-        due_s = None if later.again_s is None else self.now_s() + later.again_s
-        self.later.wait(message, due_s)
+        again_s = later.again_s
+        if again_s is None and self._db.worker is not None:
+            again_s = _POLL_S
+        self.later.wait(message, None if again_s is None else self.now_s() + again_s)
 
     def _no_longer(self, message: Message, answer: Answer | None) -> Answer | None:
         """A step that is answered waits no more; what its saga has said since is answered, too."""
@@ -379,13 +385,15 @@ class Serving:
             if isinstance(answer, Done) and row.state in ("begun", "done"):
                 self._record_undone(told.message, row)
         elif row is not None and isinstance(answer, Done) and row.is_given_up:
-            self._taking_back.begin(told, row, _text(answer), self._now_at())
+            self._taking_back.begin(told, row, _text(answer), self.now_at())
         elif row is not None and not row.is_late:
             if isinstance(answer, Done):
-                self.fence.record_answer(told.message, "done", _text(answer), self._now_at())
+                self.fence.record_answer(told.message, "done", _text(answer), self.now_at())
             elif isinstance(answer, Refused):
-                self.fence.record_answer(told.message, "refused", answer.reason, self._now_at())
+                self.fence.record_answer(told.message, "refused", answer.reason, self.now_at())
         self._outside.answered(told, answer)
+        if (answer is None or isinstance(answer, Unavailable)) and not self._outside.has_call(told.message.key):
+            self.fence.clear_worker(told.message)
 
     def is_under_way(self, message: Message) -> bool:
         """Whether its step has begun, and nothing is known of what became of it."""
@@ -399,7 +407,7 @@ class Serving:
     def now_s(self) -> float:
         return self._service.clock.now_s()
 
-    def _now_at(self) -> float:
+    def now_at(self) -> float:
         return self._service.clock.now_at()
 
 

@@ -1,4 +1,4 @@
-"""System: one folder, the actors that work on it, and the door to them.
+"""System: one place, the actors that work on it, and the door to them.
 
 It checks plans against services, and is the only place that names stores, transports and
 runtimes; what is built of them is `tree`'s business.
@@ -110,18 +110,19 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class System:
-    """Sagas and services on the databases of one folder; without sagas it needs, and opens, no journal.
+    """Sagas and services on the databases of one place; without sagas it needs, and opens, no journal.
 
     Args:
-        folder: where `journal.db` and a `<service>.db` each are, or will be made.
+        place: a folder where `journal.db` and a `<service>.db` each are, or will be made; or a PostgreSQL database, as
+            `postgresql://user:password@host:5432/database?schema=shop`, with the journal in that schema and each
+            service's tables in `shop_<service>`, which needs the extra `amends[postgres]`.
         sagas: the plans it runs; several versions of one may stand side by side.
         services: classes, or `MyService.spec(...)` for those with constructor arguments.
         max_open: instances that may be open at once; a start beyond that is refused with Overloaded.
         retention_s: how long an ended instance, and a service's memory of a step, is kept, in seconds; longer than
             any instance may be open.
         transport: wraps the transport, as to lose messages in a drill.
-        journal: a PostgreSQL database that keeps the journal in place of the folder, as
-            `postgresql://user:password@host:5432/database?schema=amends`; needs the extra `amends[postgres]`.
+        journal: another PostgreSQL database that keeps the journal, in the same form.
         node: the name of this process among those that share a journal or a broker, which no other one may have; the
             next process of that name goes on where it stopped. Without one each opening has a new name.
         lease_s: how long this node may be away from a journal that it shares before the others adopt what it had, in
@@ -138,7 +139,7 @@ class System:
 
     def __init__(
         self,
-        folder: str | Path,
+        place: str | Path,
         *,
         sagas: Sequence[type[Saga]],
         services: Sequence[type[Service] | ServiceSpec],
@@ -155,7 +156,7 @@ class System:
             raise InputError("System", "node", f"found {node!r}, wanted a name of at most {_NODE_MAX} characters")
         if not lease_s >= _LEASE_S_MIN:
             raise InputError("System", "lease_s", f"found {lease_s!r}, wanted at least {_LEASE_S_MIN} seconds")
-        self._storage = _storage(folder, journal, node, lease_s)
+        self._storage = _storage(place, journal, node, lease_s)
         specs = _specs(services)
         if elsewhere and broker is None:
             raise PlanError("elsewhere: services of other processes are reached by a broker; wanted one")
@@ -424,16 +425,18 @@ class System:
         return tree
 
 
-def _storage(folder: str | Path, journal: str | None, node: str, lease_s: float) -> Storage:
-    if "://" in str(folder):
-        raise AmendsError("folder: services keep their files in a folder; the URL of a journal goes to `journal`")
-    if journal is None:
-        return Folder(Path(folder))
+def _storage(place: str | Path, journal: str | None, node: str, lease_s: float) -> Storage:
+    on_server = "://" in str(place)
+    if not on_server and journal is None:
+        return Folder(Path(place))
     try:
-        from amends.actors.storage.postgres import JournalOnServer  # noqa: PLC0415 - an extra
+        from amends.actors.storage.postgres import JournalOnServer, Server  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise AmendsError(f"journal: {error}; a journal on a server needs `pip install 'amends[postgres]'`") from error
-    return JournalOnServer(Path(folder), journal, node, lease_s)
+        raise AmendsError(f"{error}; a database on a server needs `pip install 'amends[postgres]'`") from error
+    if on_server:
+        return Server(str(place), journal, node, lease_s)
+    assert journal is not None
+    return JournalOnServer(Path(place), journal, node, lease_s)
 
 
 def _queue_status(mailbox: Mailbox) -> QueueStatus:

@@ -7,10 +7,9 @@ in the fence, and is tried again every minute, by whatever process, until it is.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-import apsw
-
 from amends.actors.fence import Fence, Row
 from amends.actors.outside import OutsideAnswer
+from amends.protocol.errors import DatabaseError
 from amends.protocol.messages import IdempotencyKey
 
 if TYPE_CHECKING:
@@ -35,7 +34,13 @@ class TakingBack:
         self._serving = serving
         self._fence = fence
         self._service = service
-        self.due_s = serving.now_s() + _SOON_S if fence.late() else float("inf")
+        self.due_s = serving.now_s() + _SOON_S if self._are_there() else float("inf")
+
+    def _are_there(self) -> bool:
+        try:
+            return bool(self._fence.late())
+        except DatabaseError:
+            return True  # perhaps, and it is looked at again
 
     def begin(self, told: OutsideAnswer, row: Row, result: str, at: float) -> None:
         """A call came back after its limit with something done, when its step had been given up: undo that, next."""
@@ -54,7 +59,7 @@ class TakingBack:
         self.due_s = now_s + _AGAIN_S
         try:
             late = self._fence.late()
-        except apsw.Error:
+        except DatabaseError:
             return ()
         if not late:
             self.due_s = float("inf")

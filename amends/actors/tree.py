@@ -13,10 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-import apsw
-
 from amends.actors.callers import Callers, Unheard
 from amends.actors.coordinator import Coordinator
+from amends.actors.database.port import Database
 from amends.actors.journal.journal import Journal
 from amends.actors.journal.messages import Count, Leave
 from amends.actors.journal.store import Store
@@ -226,7 +225,7 @@ class Tree:
         return mailbox
 
     def _child(self, name: str, spec: ServiceSpec) -> ChildSpec:
-        def open_database() -> apsw.Connection:
+        def open_database() -> Database:
             return self._storage.open_service(name, spec.service.scripts())
 
         home = ServiceHome(open_database, self._transport, self._plot.retention_s)

@@ -10,7 +10,7 @@ from pathlib import Path
 import apsw
 
 from amends import AmendsError
-from amends.actors.fence import SCRIPTS
+from amends.actors.fence_sql import SCRIPTS
 from amends.demo.services import migrations
 
 DATABASES = ("journal", "orders", "inventory", "payment", "shipping", "notification")
@@ -24,7 +24,7 @@ class NotAuditable(AmendsError):  # noqa: N818 - reads as the fact it reports
 def attach_unused(db: apsw.Connection, service: str) -> None:
     """Attach the tables of a service that nobody used, with nothing in them."""
     unused = apsw.Connection(":memory:")
-    for script in (*SCRIPTS, *migrations(service)):
+    for script in (*SCRIPTS["sqlite"], *migrations(service)["sqlite"]):
         unused.execute(script)
     db.execute("attach ':memory:' as " + service)
     db.deserialize(service, unused.serialize("main"))

@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TypeVar
 
-import apsw
-
-from amends import AmendsError
+from amends import AmendsError, Database
 
 T = TypeVar("T")
 
@@ -32,7 +30,7 @@ class WrongState(AmendsError):  # noqa: N818 - reads as the fact it reports
         self.wanted = wanted
 
 
-def on_fresh_data(db: apsw.Connection, change: Callable[[], T], *, several: bool = False) -> T:
+def on_fresh_data(db: Database, change: Callable[[], T], *, several: bool = False) -> T:
     """Make the change, again on fresh data while it meets stale rows, and at last let `Stale` tell the caller.
 
     Args:
@@ -48,9 +46,7 @@ def on_fresh_data(db: apsw.Connection, change: Callable[[], T], *, several: bool
     return change()
 
 
-def write_rows(
-    db: apsw.Connection, sql: str, rows: Sequence[tuple[str | int | None, ...]], count: int | None = None
-) -> None:
+def write_rows(db: Database, sql: str, rows: Sequence[tuple[str | int | None, ...]], count: int | None = None) -> None:
     """Write rows, each under the version it was read with; `Stale` if one of them has another by now.
 
     Args:
@@ -79,13 +75,13 @@ class States:
         self._read = f"select state, version from {table} where order_id = ?"
         self._write = f"update {table} set state = ?{columns}, version = version + 1 where order_id = ? and version = ?"
 
-    def found(self, db: apsw.Connection, order_id: str) -> str | None:
+    def found(self, db: Database, order_id: str) -> str | None:
         """The state an order is in; None if it is absent."""
         row = db.execute(self._read, (order_id,)).fetchone()
         return None if row is None else row[0]
 
     def move(
-        self, db: apsw.Connection, order_id: str, before: str | tuple[str, ...], after: str, *also: str | int | None
+        self, db: Database, order_id: str, before: str | tuple[str, ...], after: str, *also: str | int | None
     ) -> None:
         """Bring an order from one state, or any of some, to another; WrongState if it is not there."""
         wanted = (before,) if isinstance(before, str) else before

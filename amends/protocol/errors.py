@@ -93,3 +93,17 @@ class RecordCorrupt(AmendsError):  # noqa: N818 - reads as the fact it reports
 
 class HandlerError(AmendsError):
     """A handler is declared wrongly, or answered with something that is not an answer."""
+
+
+class DatabaseError(AmendsError):
+    """What a service's database says against a statement.
+
+    Attributes:
+        code: its own name for that: SQLite's result code, PostgreSQL's SQLSTATE; empty if it has none.
+        violates: the constraint that a row violates, "unique", "not null", "check" or "foreign key"; None if none is.
+    """
+
+    def __init__(self, text: str, code: str, violates: str | None = None) -> None:
+        super().__init__(text)
+        self.code = code
+        self.violates = violates

@@ -6,7 +6,7 @@ files, and adds to each service's database a table of its own, where the work of
 noted in the transaction that does it: so what counts as an effect is what SQLite says.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -15,11 +15,14 @@ from typing import Any, Final
 import apsw
 
 from amends.actors import database
+from amends.actors.database.port import Database
+from amends.actors.database.scripts import Scripts, in_dialect
+from amends.actors.database.sqlite import SqliteDatabase
 from amends.actors.journal.memory import MemoryStore
 from amends.actors.journal.store import Batch, Blocked, Grant, Instance, Store, Stored
 from amends.actors.storage.port import Storage
 from amends.protocol import codec
-from amends.protocol.errors import AmendsError
+from amends.protocol.errors import AmendsError, DatabaseError
 from amends.protocol.messages import SagaId
 from amends.testing.facts import Effect
 from amends.testing.life import Life
@@ -53,15 +56,15 @@ class MemoryDisk:
         self._store = MemoryStore() if self._store is None else self._store.reopened()
         return self._store
 
-    def open_service(self, service: str, scripts: Mapping[str, Sequence[str]]) -> apsw.Connection:
+    def open_service(self, service: str, scripts: Scripts) -> SqliteDatabase:
         if service not in self._anchors:
             anchor = self._anchors[service] = self._connect(service)
-            template = _template(tuple((owner, tuple(some)) for owner, some in scripts.items()))
+            template = _template(tuple(in_dialect(self.name, scripts, SqliteDatabase.dialect).items()))
             with anchor.backup("main", template, "main") as copying:
                 copying.step()
         connection = self._connect(service)
         connection.pragma("foreign_keys", True)
-        return connection
+        return SqliteDatabase(connection)
 
     def _connect(self, service: str) -> apsw.Connection:
         return apsw.Connection(f"file:/amends-{self._number}-{service}?vfs=memdb", flags=_FLAGS)
@@ -85,7 +88,7 @@ class VirtualDisk:
         self.life: Life
         self._world = world
         self._inner = inner
-        self._readers: dict[str, apsw.Connection] = {}
+        self._readers: dict[str, SqliteDatabase] = {}
         self._seen: dict[str, int] = {}
         self._opened = False
 
@@ -99,14 +102,19 @@ class VirtualDisk:
         self._opened = True
         return _Store(store, self._world, self.life)
 
-    def open_service(self, service: str, scripts: Mapping[str, Sequence[str]]) -> apsw.Connection:
+    def open_service(self, service: str, scripts: Scripts) -> SqliteDatabase:
         if service not in self._readers:
-            reader = self._readers[service] = self._inner.open_service(service, scripts)
+            reader = self._readers[service] = self._open(service, scripts)
             reader.execute(_LEDGER)
             self._seen[service] = int(reader.execute("select coalesce(max(id), 0) from amends_simulated").get)
-        connection = self._inner.open_service(service, scripts)
-        connection.set_commit_hook(self._commit_hook(service, self.life))
-        return connection
+        opened = self._open(service, scripts)
+        opened.connection.set_commit_hook(self._commit_hook(service, self.life))
+        return opened
+
+    def _open(self, service: str, scripts: Scripts) -> SqliteDatabase:
+        opened = self._inner.open_service(service, scripts)
+        assert isinstance(opened, SqliteDatabase)
+        return opened
 
     def _commit_hook(self, service: str, life: Life) -> Callable[[], bool]:
         def refuse() -> bool:
@@ -123,7 +131,8 @@ class VirtualDisk:
 
     def query(self, service: str, sql: str, values: Sequence[Value]) -> list[tuple[Value, ...]]:
         """What a query finds in a service's database, of what is committed."""
-        return self._readers[service].execute(sql, tuple(values)).fetchall()
+        found: list[tuple[Value, ...]] = self._readers[service].execute(sql, tuple(values)).fetchall()
+        return found
 
     def new_effects(self, service: str) -> list[Effect]:
         """What handlers of the service have done for good since the last time."""
@@ -132,7 +141,7 @@ class VirtualDisk:
             return []
         try:
             rows: list[Any] = reader.execute(_READ, (self._seen[service],)).fetchall()
-        except apsw.BusyError:
+        except DatabaseError:
             return []  # a handler that hangs is in the middle of its transaction; the next turn tells
         if rows:
             self._seen[service] = rows[-1][0]
@@ -143,12 +152,12 @@ class VirtualDisk:
         ]
 
 
-def note(db: apsw.Connection, saga_id: SagaId, step: str, method: str, kind: str, token: int) -> None:
+def note(db: Database, saga_id: SagaId, step: str, method: str, kind: str, token: int) -> None:
     """The work of a handler was done: it counts if the transaction it is part of does."""
     db.execute(_NOTE, (saga_id, step, method, kind, token))
 
 
-def noted(db: apsw.Connection, saga_id: SagaId, step: str) -> bool:
+def noted(db: Database, saga_id: SagaId, step: str) -> bool:
     """Whether that step was done."""
     return bool(db.execute("select 1 from amends_simulated where saga_id = ? and step = ?", (saga_id, step)).get)
 

@@ -239,7 +239,7 @@ def test_rows_are_pruned(path: Path, script: Script, nobody_left: None) -> None:
     """Rows older than the retention are forgotten; younger ones and calls that have begun are kept."""
     seats = ServiceUnderTest(path, Seats.spec(script), retention_s=1000.0)
     seats.ask(seats.do(TAKE, step="old"))
-    seats.service.db.execute("insert into amends_fence values ('x', 'begun', 'begun', 1, 'c', '{}', null, 0)")
+    seats.service.db.execute("insert into amends_fence values ('x', 'begun', 'begun', 1, 'c', '{}', null, 0, null)")
     seats.runtime.time.s += 1001
     seats.ask(seats.do(TAKE, step="young"))
     seats.runtime.time.s += 61

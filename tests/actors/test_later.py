@@ -23,7 +23,7 @@ from amends import (
 )
 from amends.protocol.messages import CANCELLED, Never, Reply, Undone
 from tests.actors.trip import LONG_S, rows_of
-from tests.actors.world import DAY_S, SAGA, ServiceUnderTest
+from tests.actors.world import DAY_S, SAGA, ServiceUnderTest, sqlite
 from tests.stateful import waiting
 
 
@@ -189,7 +189,7 @@ def test_woken_in_the_same_transaction(garage: ServiceUnderTest, path: Path) -> 
     fill(garage, "b", "c")
     garage.tell(garage.do(Park("b"), step="b", attempt=2))
     commits: list[bool] = []
-    garage.service.db.set_commit_hook(lambda: count(commits))
+    sqlite(garage.service.db).set_commit_hook(lambda: count(commits))
     replies = garage.tell(garage.do(Leave(), step="leave"))
     assert short(replies) == [("leave", "do", NULL), ("b", "do", is_in("b"))]
     assert (replies[1].attempt, len(commits)) == (2, 1)
@@ -320,10 +320,10 @@ def test_other_payload(garage: ServiceUnderTest) -> None:
 def test_lost_turn_changes_nothing(garage: ServiceUnderTest, path: Path) -> None:
     """If the turn that woke it is lost it waits as before, and hears nothing."""
     fill(garage, "b")
-    garage.service.db.set_commit_hook(lambda: True)
+    sqlite(garage.service.db).set_commit_hook(lambda: True)
     replies = garage.tell(garage.do(Leave(), step="leave"))
     assert [(reply.step, type(reply.answer)) for reply in replies] == [("leave", Unavailable)]
-    garage.service.db.set_commit_hook(None)
+    sqlite(garage.service.db).set_commit_hook(None)
     replies = garage.tell(garage.do(Leave(), step="leave"))
     assert short(replies) == [("leave", "do", NULL), ("b", "do", is_in("b"))]
 
@@ -331,9 +331,9 @@ def test_lost_turn_changes_nothing(garage: ServiceUnderTest, path: Path) -> None
 def test_lost_first_turn(garage: ServiceUnderTest, path: Path) -> None:
     """A step whose `Later` was not committed does not wait."""
     fill(garage)
-    garage.service.db.set_commit_hook(lambda: True)
+    sqlite(garage.service.db).set_commit_hook(lambda: True)
     assert isinstance(garage.ask(garage.do(Park("b"), step="b")), Unavailable)
-    garage.service.db.set_commit_hook(None)
+    sqlite(garage.service.db).set_commit_hook(None)
     assert short(garage.tell(garage.do(Leave(), step="leave"))) == [("leave", "do", NULL)]
     assert states(path) == {"a": "done", "leave": "done"}
 
@@ -342,10 +342,10 @@ def test_due_in_a_lost_turn(garage: ServiceUnderTest, path: Path) -> None:
     """Who was asked again in a turn that is lost is told so, like everybody in it, and is not asked without end."""
     garage.service.again_s = 5.0  # type: ignore[attr-defined]
     fill(garage, "b")
-    garage.service.db.set_commit_hook(lambda: True)
+    sqlite(garage.service.db).set_commit_hook(lambda: True)
     garage.runtime.advance(60.0)
     assert [(reply.step, type(reply.answer)) for reply in garage.saga.take()] == [("b", Unavailable)]
-    garage.service.db.set_commit_hook(None)
+    sqlite(garage.service.db).set_commit_hook(None)
     assert garage.tell(garage.do(Park("b"), step="b", attempt=2)) == []
 
 

@@ -11,7 +11,7 @@ import pytest
 from amends import AmendsError, Done, IdempotencyKey, Later, Refused, Service, Unavailable, handles, undoes, verifies
 from amends.protocol.messages import CANCELLED, Never, Reply, Undone
 from tests.actors.trip import rows_of
-from tests.actors.world import SAGA, ServiceUnderTest
+from tests.actors.world import SAGA, ServiceUnderTest, sqlite
 
 LIMIT_S = 5.0
 SOON_S = 10.0
@@ -136,12 +136,12 @@ def give_up(till: ServiceUnderTest, command: object) -> Callable[[], None]:
 
 def lost(till: ServiceUnderTest, *happens: Callable[[], object]) -> list[Reply]:
     """What is answered if the disk is full when this happens."""
-    till.service.db.set_commit_hook(lambda: True)
+    sqlite(till.service.db).set_commit_hook(lambda: True)
     for each in happens:
         each()
     till.runtime.run()
     if till.mailbox.actor is not None:
-        till.service.db.set_commit_hook(None)
+        sqlite(till.service.db).set_commit_hook(None)
     return till.saga.take()
 
 
@@ -396,7 +396,8 @@ def test_what_is_to_be_undone_is_not_forgotten(path: Path, calls: list[str], sai
 def test_damaged_row_stops_no_service(till: ServiceUnderTest, said: dict[str, Any], path: Path) -> None:
     """What is to be undone and can't be read is left alone; the others are not."""
     hard_to_undo(till, said, Unavailable("closed"))
-    insert = "insert into amends_fence select {}, 'damaged', state, token, x'ff', payload, answer, at from amends_fence"
+    columns = "'damaged', state, token, x'ff', payload, answer, at, worker"
+    insert = f"insert into amends_fence select {{}}, {columns} from amends_fence"
     for saga_id in ("cast(x'ff' as text)", "'other'"):
         till.service.db.execute(f"{insert.format(saga_id)} where step = 'step'")
     till.restart()

@@ -10,7 +10,7 @@ import pytest
 from amends import Done, IdempotencyKey, Later, Refused, Service, Unavailable, handles, undoes, verifies
 from amends.protocol.messages import CANCELLED, Never, Reply, Undone
 from tests.actors.trip import rows_of
-from tests.actors.world import SAGA, ServiceUnderTest
+from tests.actors.world import SAGA, ServiceUnderTest, sqlite
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -202,9 +202,9 @@ def test_undo_of_an_incarnation_before(till: ServiceUnderTest, calls: Calls) -> 
 def test_undo_in_a_lost_turn(till: ServiceUnderTest, calls: Calls) -> None:
     """A turn that is not committed lets no call go."""
     charged(till)
-    till.service.db.set_commit_hook(lambda: True)
+    sqlite(till.service.db).set_commit_hook(lambda: True)
     assert isinstance(till.ask(till.undo()), Unavailable)
-    till.service.db.set_commit_hook(None)
+    sqlite(till.service.db).set_commit_hook(None)
     assert (len(till.runtime.calls), len(calls)) == (0, 1)
     till.tell(till.undo(attempt=2))
     assert short(till.run_calls()) == [("undo", 2, Undone())]
@@ -272,7 +272,7 @@ def test_limit_commits_nothing(till: ServiceUnderTest) -> None:
     """Giving up on a call costs no write."""
     commits: list[bool] = []
     till.tell(till.do(Charge("a")))
-    till.service.db.set_commit_hook(lambda: bool(commits.append(True)))  # type: ignore[func-returns-value]
+    sqlite(till.service.db).set_commit_hook(lambda: bool(commits.append(True)))  # type: ignore[func-returns-value]
     till.runtime.advance(30.0)
     assert (len(till.saga.take()), commits) == (1, [])
 

@@ -11,7 +11,7 @@ from amends import Done, HandlerError, Refused, Service, Unavailable, handles
 from amends.protocol.messages import Do
 from amends.supervisor.actor import Kill
 from tests.actors.trip import PrintTicket, Script, Seats, TakeSeat, rows_of
-from tests.actors.world import ServiceUnderTest
+from tests.actors.world import ServiceUnderTest, sqlite
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def happened(path: Path) -> list[str]:
 def test_one_commit_for_a_turn(seats: ServiceUnderTest) -> None:
     """A hundred commands that come at once are one commit."""
     commits: list[bool] = []
-    seats.service.db.set_commit_hook(lambda: count(commits))
+    sqlite(seats.service.db).set_commit_hook(lambda: count(commits))
     assert len(seats.tell(*takes(seats, 100))) == 100
     assert len(commits) == 1
 
@@ -61,7 +61,7 @@ def test_one_commit_for_a_turn(seats: ServiceUnderTest) -> None:
 def test_turn_without_a_message_commits_nothing(seats: ServiceUnderTest) -> None:
     """A wake-up costs no write."""
     commits: list[bool] = []
-    seats.service.db.set_commit_hook(lambda: count(commits))
+    sqlite(seats.service.db).set_commit_hook(lambda: count(commits))
     seats.mailbox.notify()
     seats.runtime.run()
     assert commits == []
@@ -70,19 +70,19 @@ def test_turn_without_a_message_commits_nothing(seats: ServiceUnderTest) -> None
 def test_nothing_leaves_before_the_commit(seats: ServiceUnderTest) -> None:
     """When the commit happens, no answer has left; afterwards all have."""
     told: list[int] = []
-    seats.service.db.set_commit_hook(lambda: count(told, len(seats.saga.told)))
+    sqlite(seats.service.db).set_commit_hook(lambda: count(told, len(seats.saga.told)))
     assert len(seats.tell(*takes(seats, 3))) == 3
     assert told == [0]
 
 
 def test_commit_that_fails(seats: ServiceUnderTest, path: Path) -> None:
     """If the commit fails nothing has happened, everyone hears so, and the next turn works."""
-    seats.service.db.set_commit_hook(lambda: True)
+    sqlite(seats.service.db).set_commit_hook(lambda: True)
     answers = [reply.answer for reply in seats.tell(*takes(seats, 3))]
     assert len(answers) == 3
     assert all(isinstance(answer, Unavailable) for answer in answers)
     assert (happened(path), rows_of(path, "select * from amends_fence")) == ([], [])
-    seats.service.db.set_commit_hook(None)
+    sqlite(seats.service.db).set_commit_hook(None)
     assert all(isinstance(reply.answer, Done) for reply in seats.tell(*takes(seats, 3)))
     assert happened(path) == ["n0", "n1", "n2"]
 
@@ -91,7 +91,7 @@ def test_begin_that_fails(seats: ServiceUnderTest, path: Path) -> None:
     """While another connection holds the write lock, the service is unavailable and says so."""
     other = apsw.Connection(str(path))
     other.execute("begin immediate")
-    seats.service.db.set_busy_timeout(0)
+    sqlite(seats.service.db).set_busy_timeout(0)
     assert isinstance(seats.ask(seats.do(TakeSeat("a"))), Unavailable)
     other.execute("rollback")
     other.close()
@@ -233,7 +233,7 @@ def test_full_disk_at_the_time_of_pruning(seats: ServiceUnderTest) -> None:
     seats.ask(seats.do(TakeSeat("a")))
     seats.runtime.time.s += 61
     hooks = iter([False])
-    seats.service.db.set_commit_hook(lambda: next(hooks, True))
+    sqlite(seats.service.db).set_commit_hook(lambda: next(hooks, True))
     assert len(seats.tell(seats.do(TakeSeat("b"), step="two"))) == 1
     assert seats.keeper.told == []
 

@@ -11,9 +11,13 @@ from typing import Any
 import apsw
 import msgspec
 
-from amends import Done, Refused, Results, Retry, Saga, Service, Unavailable, handles, retriable, step, undoes
+from amends import Database, Done, Refused, Results, Retry, Saga, Service, Unavailable, handles, retriable, step, undoes
 
-EFFECTS = "create table effects (id integer primary key, what text not null, name text not null)"
+_EFFECTS = "create table effects (id {}, what text not null, name text not null)"
+EFFECTS = {
+    "sqlite": [_EFFECTS.format("integer primary key")],
+    "postgres": [_EFFECTS.format("bigint generated always as identity primary key")],
+}
 QUICK = Retry(attempts=3, base_s=0.01, cap_s=0.05, slow_s=0.1)
 LONG_S = 30.0
 """How long a test waits for something that is sure to come, in seconds: a limit, never a pace."""
@@ -115,7 +119,7 @@ class Script:
 class _Acting:
     """What the three services share."""
 
-    db: apsw.Connection
+    db: Database
     script: Script
 
     def _act(self, what: str, name: str) -> Any:
@@ -125,7 +129,7 @@ class _Acting:
         return answer
 
 
-class Seats(_Acting, Service, name="seats", migrations=(EFFECTS,), handler_timeout_s=0.5):
+class Seats(_Acting, Service, name="seats", migrations=EFFECTS, handler_timeout_s=0.5):
     """The first service."""
 
     def __init__(self, script: Script) -> None:
@@ -142,7 +146,7 @@ class Seats(_Acting, Service, name="seats", migrations=(EFFECTS,), handler_timeo
         return self._act("free seat", command.name)
 
 
-class Fares(_Acting, Service, name="fares", migrations=(EFFECTS,), handler_timeout_s=0.5):
+class Fares(_Acting, Service, name="fares", migrations=EFFECTS, handler_timeout_s=0.5):
     """The second."""
 
     def __init__(self, script: Script) -> None:
@@ -158,7 +162,7 @@ class Fares(_Acting, Service, name="fares", migrations=(EFFECTS,), handler_timeo
         return self._act("give back fare", command.name)
 
 
-class Tickets(_Acting, Service, name="tickets", migrations=(EFFECTS,), handler_timeout_s=0.5):
+class Tickets(_Acting, Service, name="tickets", migrations=EFFECTS, handler_timeout_s=0.5):
     """The last; what it does is never undone."""
 
     def __init__(self, script: Script) -> None:

@@ -5,10 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from amends.actors.database import SERVICE_ID, open_database
+import apsw
+
+from amends.actors.database.port import Database
+from amends.actors.database.scripts import Scripts
+from amends.actors.database.sqlite import SqliteDatabase
 from amends.actors.journal.journal import Journal
 from amends.actors.journal.store import Store
 from amends.actors.service import Service, ServiceHome, ServiceSpec
+from amends.actors.storage.folder import open_file
 from amends.actors.transport.in_process import InProcess
 from amends.protocol import codec
 from amends.protocol.messages import Answer, Do, Reply, Resolve, SagaId, Undo
@@ -19,6 +24,12 @@ from amends.supervisor.runtime import Clock
 SAGA = SagaId(f"{1_700_000_000_000:012x}70000000000000000001")
 """An id as the system's clock makes them: it begins with the time it was made, here that of `ManualClock` at 0."""
 DAY_S = 86_400.0
+
+
+def sqlite(db: Database) -> apsw.Connection:
+    """What a service's database is made of."""
+    assert isinstance(db, SqliteDatabase)
+    return db.connection
 
 
 class ManualClock:
@@ -127,14 +138,22 @@ class Probe:
 
 
 class ServiceUnderTest:
-    """One service on a real file, with this test as its only saga."""
+    """One service on a real database, by default a file, with this test as its only saga."""
 
-    def __init__(self, path: Path, spec: ServiceSpec, retention_s: float = 30 * DAY_S) -> None:
+    def __init__(
+        self,
+        place: Path | Callable[[Scripts], Database],
+        spec: ServiceSpec,
+        retention_s: float = 30 * DAY_S,
+    ) -> None:
         self.runtime = OneThread()
         self.saga, self.dead, self.keeper = Probe("saga"), Probe("dead"), Probe("keeper")
         self.mailbox = Mailbox(spec.service.name, self.runtime, keeper=self.keeper, dead=self.dead)
         transport = InProcess({spec.service.name: self.mailbox}, {SAGA: self.saga})
-        home = ServiceHome(lambda: open_database(path, SERVICE_ID, spec.service.scripts()), transport, retention_s)
+        scripts = spec.service.scripts()
+        home = ServiceHome(
+            lambda: open_file(place, scripts) if isinstance(place, Path) else place(scripts), transport, retention_s
+        )
 
         def make() -> Actor:
             service = spec.make()

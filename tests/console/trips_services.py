@@ -17,7 +17,7 @@ def hold(service: object, name: str) -> None:
         (folder / "gate").read_text()
 
 
-class PatientSeats(Seats, name="seats", migrations=(EFFECTS,), handler_timeout_s=60.0):
+class PatientSeats(Seats, name="seats", migrations=EFFECTS, handler_timeout_s=60.0):
     """Nobody gives it up."""
 
 

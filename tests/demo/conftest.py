@@ -7,6 +7,7 @@ import apsw
 import pytest
 
 from amends import Service
+from amends.actors.database.sqlite import SqliteDatabase
 from amends.demo.faults import FaultPlan, Faults
 
 S = TypeVar("S", bound=Service)
@@ -24,8 +25,8 @@ def opened() -> Callable[[type[S]], S]:
         # An actor is only ever made for a mailbox; a handler needs none, so its service is not made as one.
         made: Any = service.__new__(service)
         made.faults = Faults(FaultPlan(**plan), hang=hang)  # type: ignore[arg-type]
-        made.db = apsw.Connection(":memory:")
-        for script in service.migrations:
+        made.db = SqliteDatabase(apsw.Connection(":memory:"))
+        for script in service.migrations["sqlite"]:
             made.db.execute(script)
         return cast("S", made)
 

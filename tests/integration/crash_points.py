@@ -17,7 +17,7 @@ from typing import Any
 import apsw
 
 from amends import Completed
-from amends.actors import database
+from amends.actors.database import file
 from amends.actors.fence import Fence
 from amends.actors.journal.journal import Journal
 from amends.actors.journal.messages import History, ListOpen, Open
@@ -26,6 +26,7 @@ from amends.actors.running import Running
 from amends.actors.saga import SagaActor
 from amends.actors.service import Service
 from amends.actors.serving import Serving
+from amends.actors.transactions import Transactions
 from amends.actors.transport.in_process import InProcess
 from amends.protocol.events import CancelAnswer, CancelAsked, Recovered, Replied
 from amends.protocol.messages import Do, Resolve, Undo
@@ -108,8 +109,9 @@ def _hit_at_commit(hit: Hit, wrapped: Callable[..., Any], args: tuple[Any, ...],
 def _connection(args: Iterable[Any]) -> apsw.Connection:
     for arg in args:
         for found in (arg, getattr(arg, "_db", None)):
-            if isinstance(found, apsw.Connection):
-                return found
+            connection = getattr(found, "connection", found)
+            if isinstance(connection, apsw.Connection):
+                return connection
     raise AssertionError("no connection among the arguments")
 
 
@@ -152,8 +154,8 @@ def _for_an_outcome(caller: Caller, value: object) -> bool:
 POINTS = (
     # Opening.
     Point("lock held, file not open", _Lock, "__init__", after=True),
-    Point("database open, not migrated", database, "_migrate"),
-    Point("migration run, not committed", database, "_migrate", in_transaction=True),
+    Point("database open, not migrated", file, "_migrate"),
+    Point("migration run, not committed", file, "_migrate", in_transaction=True),
     Point("store opened, token taken", SqliteStore, "__init__", after=True),
     # Starting.
     Point("start asked, journal not written", Journal, "on_receive", after=True, counts=_told(Open)),
@@ -171,7 +173,7 @@ POINTS = (
     Point("handler about to run", Running, "_do"),
     Point("handler ran, nothing committed", Running, "_do", after=True),
     Point("fence written, not committed", Fence, "write", after=True, counts=lambda fence: bool(fence._changed)),
-    Point("turn rolled back, not run again", Serving, "_roll_back", after=True),
+    Point("turn rolled back, not run again", Transactions, "roll_back", after=True),
     Point("service committed, answer not sent", Serving, "_serve_in_transaction", after=True, counts=_turn_with(Do)),
     Point("answer made, not left", InProcess, "to_saga", after=True),
     Point("answer arrived, nothing decided", SagaActor, "_decide", counts=_deciding(Replied)),

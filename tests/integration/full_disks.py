@@ -21,6 +21,7 @@ from amends.actors.journal.store import Batch, verify
 from amends.actors.storage.folder import Folder
 from amends.protocol.errors import RecordCorrupt
 from tests.actors.trip import LONG_S, Act, BookTrip, Fares, Script, Seats, Tickets, Trip, all_or_nothing, rows_of
+from tests.actors.world import sqlite
 
 TRIPS = 20
 NO_LIMIT = 1_000_000
@@ -207,7 +208,7 @@ def _limiting(limit: Limit) -> Act:
     """What a handler does first: keep its own database small."""
 
     def act(service: Any, name: str) -> None:
-        service.db.pragma("max_page_count", limit.pages)
+        sqlite(service.db).pragma("max_page_count", limit.pages)
 
     return act
 

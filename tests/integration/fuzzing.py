@@ -14,14 +14,16 @@ from typing import Any, get_args
 import apsw
 
 from amends import AmendsError
-from amends.actors.fence import SCRIPTS, Fence, Row, judge
+from amends.actors.database.sqlite import SqliteDatabase
+from amends.actors.fence import Fence, Row, judge
+from amends.actors.fence_sql import SCRIPTS
 from amends.actors.journal.memory import MemoryStore
 from amends.actors.journal.messages import History, ReadBack
 from amends.actors.journal.store import Instance, Stored, checksum, verify
 from amends.actors.saga import state_of
 from amends.demo.domain import Money, Order
 from amends.protocol import codec
-from amends.protocol.errors import InputError, RecordCorrupt
+from amends.protocol.errors import DatabaseError, InputError, RecordCorrupt
 from amends.protocol.messages import Do, Resolve, SagaId, Undo
 from amends.protocol.records import Record
 from amends.protocol.state import State
@@ -160,9 +162,10 @@ class _Fenced:
     """A fence over a table of its own, into which any row goes."""
 
     def __init__(self) -> None:
-        self.db = apsw.Connection(":memory:")
-        self.db.execute(SCRIPTS[0])
-        self.db.pragma("ignore_check_constraints", True)
+        self.db = SqliteDatabase(apsw.Connection(":memory:"))
+        for script in SCRIPTS["sqlite"]:
+            self.db.execute(script)
+        self.db.execute("pragma ignore_check_constraints = true")
 
 
 _fenced = _Fenced()
@@ -171,13 +174,13 @@ _fenced = _Fenced()
 def fence(chance: random.Random, folder: Path) -> None:
     """A damaged row of a fence is looked up and judged: a Row of the declared types and a Verdict, or AmendsError."""
     was = chance.choice(("begun", "done", "refused", "undone"))
-    row = (SAGA, "seat", was, 3, "TakeSeat", '{"name":"x"}', '"s"', 1.5)
+    row = (SAGA, "seat", was, 3, "TakeSeat", '{"name":"x"}', '"s"', 1.5, None)
     damaged = damaged_row(chance, row, keep=2)
     db = _fenced.db
     db.execute("delete from amends_fence")
     try:
         db.execute(f"insert into amends_fence values (?, ?, {_bound(chance, damaged)})", damaged)
-    except apsw.ConstraintError:
+    except DatabaseError:
         return  # a null where none may be is no row that SQLite gives back
     rest: dict[str, Any] = {"service": "seats", "saga_id": SAGA, "step": "seat", "attempt": 1, "token": 3}
     do = Do(command="TakeSeat", payload=b'{"name":"x"}', expires_at=9.0, **rest)
@@ -193,7 +196,7 @@ def fence(chance: random.Random, folder: Path) -> None:
     seen = only(AmendsError, look, Row, damaged)
     if seen is not None:
         sound = isinstance(seen.state, str) and isinstance(seen.token, int)
-        if not sound or not all(isinstance(column, str | None) for column in seen[2:]):
+        if not sound or not all(isinstance(column, str | None) for column in seen[2:5]):
             raise Broken(f"a row of other types than declared: {seen}; given {short(damaged)}")
 
 

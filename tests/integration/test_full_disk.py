@@ -9,6 +9,7 @@ import pytest
 from amends import Completed, Handle, JournalUnavailable, Unavailable
 from tests.actors.conftest import OpenSystem
 from tests.actors.trip import COMPLETED, LONG_S, BookTrip, Script, Trip, all_or_nothing, effects
+from tests.actors.world import sqlite
 from tests.integration.children import child, finish, hear
 from tests.integration.program import names
 
@@ -63,7 +64,7 @@ def test_service_on_a_full_disk(tmp_path: Path, booking: OpenSystem) -> None:
 
     def shrink(service: object, name: str) -> None:
         size = next(sizes, 1_000_000)
-        service.db.pragma("max_page_count", size)  # type: ignore[attr-defined]
+        sqlite(service.db).pragma("max_page_count", size)  # type: ignore[attr-defined]
         if size == 1:
             service.db.execute("insert into effects (what, name) values (?, zeroblob(100000))", ("too much",))  # type: ignore[attr-defined]
 
@@ -80,9 +81,9 @@ def test_service_commits_nothing_of_a_lost_turn(tmp_path: Path, booking: OpenSys
     def overflow(service: object, name: str) -> object:
         db = service.db  # type: ignore[attr-defined]
         if not next(full, False):
-            db.pragma("max_page_count", 1_000_000)
+            sqlite(db).pragma("max_page_count", 1_000_000)
             return None
-        db.pragma("max_page_count", 1)
+        sqlite(db).pragma("max_page_count", 1)
         try:
             db.execute("insert into effects (what, name) values ('too much', zeroblob(100000))")
         except Exception:  # noqa: BLE001 - the handler that is tested is careless

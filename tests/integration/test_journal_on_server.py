@@ -158,7 +158,7 @@ def test_server_that_is_not_there(booking: OpenSystem) -> None:
     assert "hidden" not in str(raised.value)
 
 
-def test_url_in_place_of_the_folder() -> None:
+def test_a_url_of_another_kind_is_no_place() -> None:
     """No folder of that name is made."""
-    with pytest.raises(AmendsError, match="goes to `journal`"):
-        System("postgresql://localhost/test", sagas=[], services=[])
+    with pytest.raises(AmendsError, match="no PostgreSQL URL"):
+        System("mysql://localhost/test", sagas=[], services=[])

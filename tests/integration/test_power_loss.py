@@ -16,14 +16,14 @@ import msgspec
 import pytest
 
 from amends import Refused
-from amends.actors import database
 from amends.actors.journal.sqlite import SqliteStore
 from amends.actors.journal.store import Batch, Instance, Stored, checksum, verify
+from amends.actors.storage.folder import open_file
 from amends.protocol import codec
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Ended, Record, Started, StepDone
 from tests.actors.trip import Script, Seats, TakeSeat
-from tests.actors.world import ServiceUnderTest
+from tests.actors.world import ServiceUnderTest, sqlite
 from tests.integration.bit_flips import HARMLESS, MENDED, PAGE, Journal, judge, write_journal
 from tests.integration.power_loss import Image, Recorder, birth, images, moments, recording
 from tests.open_ids import open_ids
@@ -229,7 +229,7 @@ def _serve(path: Path, recorder: Recorder, seed: int, synchronous: str) -> list[
     for turn in range(TURNS):
         if turn % (TURNS // OPENINGS) == 0:
             seats.restart()
-            _weaken(seats.service.db, synchronous)
+            _weaken(sqlite(seats.service.db), synchronous)
         new = range(steps, steps + chance.randint(1, 5))
         old = chance.sample(range(steps), min(steps, chance.randint(0, 2)))
         steps = new.stop
@@ -248,7 +248,7 @@ def _rows(db: Any) -> Rows:
 
 
 def _judge_service(folder: Path, image: Image, states: list[Rows]) -> str:
-    with closing(database.open_database(folder / "seats.db", database.SERVICE_ID, Seats.scripts())) as db:
+    with closing(open_file(folder / "seats.db", Seats.scripts())) as db:
         found = _rows(db)
     effects, fence = found
     # Whichever turns are there: of every step the row and what it stands for are there together, or neither is.

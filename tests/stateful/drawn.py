@@ -57,7 +57,7 @@ class Acting(Service, name="acting"):
         # Only now, so that what it wrote has to be taken back.
         if command.step in self.refusing:
             return Refused(f"{command.step} says no")
-        return Done(self.db.last_insert_rowid())
+        return Done(int(self.db.execute("select last_insert_rowid()").get))
 
     @undoes(Act)
     def take_back(self, command: Act, result: int) -> None:

@@ -114,7 +114,7 @@ def audit(system: SimulatedSystem) -> list[str]:
     try:
         for name in NAMES:
             db.execute("attach ':memory:' as " + name)
-            db.deserialize(name, system._disk._readers[name].serialize("main"))
+            db.deserialize(name, system._disk._readers[name].connection.serialize("main"))
         for name in set(AUDITED) - set(NAMES):
             attach_unused(db, name)
         _attach_journal(db, system)

@@ -61,7 +61,7 @@ class Payment(Service, name="payment", migrations=SLIPS):
     @handles(Charge)
     def charge(self, command: Charge) -> Done[int]:
         self.db.execute("insert into slips default values")
-        return Done(self.db.last_insert_rowid())
+        return Done(int(self.db.execute("select last_insert_rowid()").get))
 
     @undoes(Charge)
     def refund(self, command: Charge, result: int) -> None:

@@ -222,7 +222,7 @@ def test_an_invariant_that_is_itself_wrong() -> None:
     def typo(system: SimulatedSystem) -> None:
         system.query("stock", "select unit from shelf")
 
-    with pytest.raises(SagaFailed, match=r"invariant typo: SQLError: no such column: unit, in line \d+"):
+    with pytest.raises(SagaFailed, match=r"invariant typo: DatabaseError: no such column: unit, in line \d+"):
         check(invariants=[typo])
     with pytest.raises(SagaFailed, match="it is not so"):
         check(invariants=[lambda system: False])

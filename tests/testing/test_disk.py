@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import apsw
 import msgspec
 import pytest
 
+from amends import Database, DatabaseError
+from amends.actors.database.scripts import by_dialect
+from amends.actors.database.sqlite import SqliteDatabase
 from amends.actors.journal.store import Batch, Blocked, Instance, Store, Stored, checksum
 from amends.actors.storage.folder import Folder
 from amends.actors.storage.port import Storage
@@ -19,7 +21,7 @@ from amends.testing.life import Life
 from amends.testing.world import World
 from tests.actors.trip import BookTrip
 
-SCRIPTS = {"service": ("create table t (x integer)",)}
+SCRIPTS = {"service": by_dialect("t", ("create table t (x integer)",))}
 SAGA = SagaId("1")
 
 
@@ -49,7 +51,7 @@ class Machine:
         """Another process."""
         self.life = self.disk.life = Life(self.world, lambda so, within_s: None, lambda actor: None)
 
-    def open(self) -> apsw.Connection:
+    def open(self) -> SqliteDatabase:
         """The service's database."""
         return self.disk.open_service("s", SCRIPTS)
 
@@ -74,7 +76,7 @@ def a_machine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeMa
         machine.power_off()
 
 
-def write(db: apsw.Connection, x: int) -> None:
+def write(db: Database, x: int) -> None:
     """One row, and the note that somebody did it."""
     with db:
         db.execute("insert into t values (?)", (x,))
@@ -96,7 +98,7 @@ def test_a_commit_outlives_the_process(a_machine: MakeMachine) -> None:
     db.execute("begin immediate")
     db.execute("insert into t values (2)")
     machine.life.end()
-    db.close(True)
+    db.close()
     machine.reboot()
     assert machine.open().execute("select x from t").fetchall() == [(1,)]
 
@@ -109,7 +111,7 @@ def test_a_crash_at_a_commit(a_machine: MakeMachine, fate: str, left: list[int])
     if left:
         write(db, 1)
     else:
-        with pytest.raises(apsw.ConstraintError):
+        with pytest.raises(DatabaseError):
             write(db, 1)
     assert machine.life.ended
     assert machine.rows() == left
@@ -120,7 +122,7 @@ def test_a_full_disk(a_machine: MakeMachine) -> None:
     """That commit fails, the process lives, and the next one finds room."""
     machine = a_machine(commit_of_s="full")
     db = machine.open()
-    with pytest.raises(apsw.ConstraintError):
+    with pytest.raises(DatabaseError):
         write(db, 1)
     write(db, 2)
     assert not machine.life.ended
@@ -132,7 +134,7 @@ def test_a_dead_process_commits_nothing(a_machine: MakeMachine) -> None:
     machine = a_machine()
     db, store = machine.open(), machine.open_store()
     machine.life.end()
-    with pytest.raises(apsw.ConstraintError):
+    with pytest.raises(DatabaseError):
         write(db, 1)
     with pytest.raises(Blocked):
         store.write(one_record())

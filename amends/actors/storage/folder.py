@@ -1,11 +1,10 @@
 """A folder of SQLite files: `journal.db`, and a `<service>.db` for each service."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import apsw
-
 from amends.actors import database
+from amends.actors.database.scripts import Scripts, in_dialect
+from amends.actors.database.sqlite import SqliteDatabase
 from amends.actors.journal.sqlite import SqliteStore
 from amends.protocol.errors import StorageError
 
@@ -20,8 +19,8 @@ class Folder:
     def open_store(self) -> SqliteStore:
         return SqliteStore(self._made() / "journal.db")
 
-    def open_service(self, service: str, scripts: Mapping[str, Sequence[str]]) -> apsw.Connection:
-        return database.open_database(self._made() / f"{service}.db", database.SERVICE_ID, scripts)
+    def open_service(self, service: str, scripts: Scripts) -> SqliteDatabase:
+        return open_file(self._made() / f"{service}.db", scripts)
 
     def _made(self) -> Path:
         try:
@@ -29,3 +28,9 @@ class Folder:
         except OSError as error:
             raise StorageError(f"{self._path}: can't be made: {error.strerror}") from None
         return self._path
+
+
+def open_file(path: Path, scripts: Scripts) -> SqliteDatabase:
+    """A service's file, made or migrated as needed."""
+    in_sqlite = in_dialect(str(path), scripts, SqliteDatabase.dialect)
+    return SqliteDatabase(database.open_database(path, database.SERVICE_ID, in_sqlite))

@@ -4,11 +4,10 @@ What a journal store and a service's database promise is said where they are use
 only knows how to open them, again after every failure.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import apsw
-
+from amends.actors.database.port import Database
+from amends.actors.database.scripts import Scripts
 from amends.actors.journal.store import Store
 
 
@@ -25,6 +24,6 @@ class Storage(Protocol):
         """The journal; StorageError or JournalHeld if it can't be had."""
         ...
 
-    def open_service(self, service: str, scripts: Mapping[str, Sequence[str]]) -> apsw.Connection:
+    def open_service(self, service: str, scripts: Scripts) -> Database:
         """The service's own database, at the version its `scripts` (by owner) lead to, or StorageError."""
         ...

@@ -7,6 +7,7 @@ from amends import sql_files
 _MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
 
-def migrations(service: str) -> tuple[str, ...]:
-    """The scripts that make a service's tables, in order."""
-    return sql_files(_MIGRATIONS / service)
+def migrations(service: str) -> dict[str, tuple[str, ...]]:
+    """The scripts that make a service's tables, in order, by dialect."""
+    folder = _MIGRATIONS / service
+    return {"sqlite": sql_files(folder), "postgres": sql_files(folder / "postgres")}

@@ -6,10 +6,9 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import cast
 
-import apsw
 import msgspec
 
-from amends import Refused
+from amends import Database, Refused
 from amends.demo.domain import CURRENCY, DIGITS, Money
 from amends.demo.messages import Price
 
@@ -26,7 +25,7 @@ _SET = (
 )
 
 
-def set_prices(db: apsw.Connection, prices: Mapping[str, Price | None]) -> Refused | None:
+def set_prices(db: Database, prices: Mapping[str, Price | None]) -> Refused | None:
     """Set these and strike off those that are None; all or, if one is no price, none."""
     for item_id, price in prices.items():
         if price is not None and not _is_sound(price):
@@ -39,7 +38,7 @@ def set_prices(db: apsw.Connection, prices: Mapping[str, Price | None]) -> Refus
     return None
 
 
-def prices(db: apsw.Connection, item_ids: Iterable[str] | None) -> dict[str, Price]:
+def prices(db: Database, item_ids: Iterable[str] | None) -> dict[str, Price]:
     """As they were given, in the order in which they were first set."""
     rows = db.execute(
         "select item_id, price from prices where ?1 is null or item_id in (select value from json_each(?1)) "
@@ -49,7 +48,7 @@ def prices(db: apsw.Connection, item_ids: Iterable[str] | None) -> dict[str, Pri
     return {str(item_id): cast("Price", msgspec.json.decode(str(price))) for item_id, price in rows}
 
 
-def look_up(db: apsw.Connection, units: Mapping[str, int]) -> dict[str, str] | Refused:
+def look_up(db: Database, units: Mapping[str, int]) -> dict[str, str] | Refused:
     """The price of each item as it is kept, if all of them have one and together are an amount."""
     found: dict[str, str] = {}
     for item_id in units:

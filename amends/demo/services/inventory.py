@@ -194,7 +194,7 @@ class Inventory(Service, name="inventory", migrations=migrations("inventory"), h
 
     @answers(StockConflicts)
     def conflicts(self, query: StockConflicts) -> int:
-        return Shelves.conflicts[self.db.filename]
+        return Shelves.conflicts[self.db.name]
 
     # Inside.
 

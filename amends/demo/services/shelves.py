@@ -12,9 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, Final, Literal, NamedTuple
 
-import apsw
-
-from amends import Refused
+from amends import Database, Refused
 from amends.demo.versioned import Stale, on_fresh_data
 
 SHORT_STOCK = "short_stock"
@@ -71,7 +69,7 @@ class Shelves:
 
     conflicts: ClassVar[Counter[str]] = Counter()
 
-    def __init__(self, db: apsw.Connection) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
         self._known: dict[str, tuple[int, int]] = {}
         # Versions that were not current any more, or never were: the rows themselves say which.
@@ -155,7 +153,7 @@ class Shelves:
     def _remember(self, item_id: str, on_hand: int, version: int) -> None:
         # Memory that is ahead of the row is of a turn that was taken back, and nobody else's doing.
         if self._doubted and version > self._doubted.pop(item_id, version):
-            self.conflicts[self._db.filename] += 1
+            self.conflicts[self._db.name] += 1
         self._known[item_id] = (on_hand, version)
 
     def _last_place(self) -> int:

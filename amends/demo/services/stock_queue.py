@@ -7,10 +7,9 @@ in the same turn. So whoever finds units there overtakes nobody.
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import apsw
 import msgspec
 
-from amends import IdempotencyKey
+from amends import Database, IdempotencyKey
 from amends.demo.services.shelves import SET_ASIDE, UNKNOWN_ITEM, Shelves
 from amends.demo.services.stock_waits import Ask, Decision, Waiting, decide, orders_of, waits_for
 from amends.demo.versioned import on_fresh_data, write_rows
@@ -67,7 +66,7 @@ class StockQueue:
         wake: has a step that waits tried again, in the same turn.
     """
 
-    def __init__(self, db: apsw.Connection, shelves: Shelves, wake: Callable[[Key], None]) -> None:
+    def __init__(self, db: Database, shelves: Shelves, wake: Callable[[Key], None]) -> None:
         self._db = db
         self._shelves = shelves
         self._wake = wake

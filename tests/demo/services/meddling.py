@@ -2,9 +2,12 @@
 
 import apsw
 
+from amends import Database
+from tests.actors.world import sqlite
 
-def someone_changes(db: apsw.Connection, table: str) -> list[str]:
-    """Let somebody change all rows of a table before the next write to one; the writes that are tried from here on."""
+
+def someone_changes(db: Database, table: str) -> list[str]:
+    """Let somebody change all rows of a table before the next write to one; that write, and the one after it."""
     tried: list[str] = []
 
     def meddle(cursor: apsw.Cursor, statement: str, bindings: object) -> bool:
@@ -12,7 +15,9 @@ def someone_changes(db: apsw.Connection, table: str) -> list[str]:
             tried.append(statement)
             if len(tried) == 1:
                 db.execute(f"update {table} set version = version + 1 /* someone */")
+            else:
+                sqlite(db).exec_trace = None
         return True
 
-    db.exec_trace = meddle
+    sqlite(db).exec_trace = meddle
     return tried

@@ -9,6 +9,7 @@ from amends import Done, Refused
 from amends.demo.messages import CommitStock, ReceiveStock, Reserved, ReserveStock, StockConflicts
 from amends.demo.services.inventory import Inventory
 from amends.demo.versioned import WrongState
+from tests.actors.world import sqlite
 from tests.demo.services.meddling import someone_changes
 
 RESERVE = ReserveStock("o-1", {"A": 2, "B": 1})
@@ -88,7 +89,7 @@ def test_two_writers_of_one_shelf_lose_nothing(inventory: Inventory) -> None:
             db.execute("update stock set shipped = shipped + 1, version = version + 1 where item_id = 'B'")
         return True
 
-    db.exec_trace = someone_buys_b
+    sqlite(db).exec_trace = someone_buys_b
     assert inventory.reserve(RESERVE) == Done(Reserved(3))
     # The other writer's first purchase was taken back with our first try, as both share this connection.
     assert shelves(inventory) == {"A": (3, 2, 0), "B": (0, 1, 0)}
@@ -113,7 +114,7 @@ def reads(inventory: Inventory) -> list[str]:
             seen.extend(bindings)
         return True
 
-    inventory.db.exec_trace = trace
+    sqlite(inventory.db).exec_trace = trace
     return seen
 
 

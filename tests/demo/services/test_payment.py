@@ -19,6 +19,7 @@ from amends.demo.messages import (
 )
 from amends.demo.services.payment import Payment
 from amends.demo.versioned import WrongState
+from tests.actors.world import sqlite
 from tests.demo.services.meddling import someone_changes
 
 AUTHORIZE = AuthorizePayment("o-1", "u-1", "account", "17850", Money(500, "GBP"))
@@ -311,6 +312,6 @@ def test_two_writers_of_one_limit_lose_nothing(opened: Any) -> None:
             db.execute("update limits set used_minor = 600, version = version + 1 where account = '17850'")
         return True
 
-    db.exec_trace = someone_pays
+    sqlite(db).exec_trace = someone_pays
     assert payment.authorize(AUTHORIZE) == Refused("insufficient_funds")
     assert used(payment) == [("17850", 1000, 600, 2)]

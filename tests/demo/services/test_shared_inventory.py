@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import apsw
-
-from amends.actors.database import SERVICE_ID, open_database
+from amends import Database
+from amends.actors.storage.folder import open_file
 from amends.demo.services.inventory import Inventory
 from tests.actors.trip import LONG_S
 from tests.demo.services.buying import BATCH, ITEMS, Delivery, StockUp, system_of, wishes
@@ -62,7 +61,7 @@ def test_two_processes_on_one_file_lose_no_unit_and_sell_none_twice(tmp_path: Pa
     kept = {order_id for _, orders in in_turns + at_once for order_id in orders}
 
     wanted = {w.order_id: w.first for name in ("one", "other") for batch in range(5) for w in wishes(name, batch)}
-    db = open_database(one / "inventory.db", SERVICE_ID, Inventory.scripts())
+    db = open_file(one / "inventory.db", Inventory.scripts())
     assert committed(db) == {(order_id, *line) for order_id in kept for line in wanted[order_id].items()}
     for item_id, on_hand, reserved, shipped in db.execute("select item_id, on_hand, reserved, shipped from stock"):
         sold = sum(wanted[order_id].get(str(item_id), 0) for order_id in kept)
@@ -70,7 +69,7 @@ def test_two_processes_on_one_file_lose_no_unit_and_sell_none_twice(tmp_path: Pa
     db.close()
 
 
-def committed(db: apsw.Connection) -> set[tuple[object, ...]]:
+def committed(db: Database) -> set[tuple[object, ...]]:
     """Orders, items and units that have left."""
     rows = db.execute("select order_id, item_id, quantity from reservations where state = 'committed'")
     return {tuple(row) for row in rows}

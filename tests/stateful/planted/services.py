@@ -1,6 +1,6 @@
 """Wrong variants of what makes a service safe: its fence, its transactions, its calls outside."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
 
@@ -8,10 +8,12 @@ from amends.actors import serving
 from amends.actors.fence import Fence, Row, Verdict
 from amends.actors.fence import judge as _judge
 from amends.actors.handlers import Handler
-from amends.actors.outside import OutsideAnswer, OutsideCalls
+from amends.actors.outside import OutsideCalls
 from amends.actors.running import PHASES, Running
 from amends.actors.serving import Serving
-from amends.protocol.messages import Answer, Do, IdempotencyKey, Later, Message, Reply, Resolve, Undo
+from amends.actors.transactions import Transactions, TurnLost
+from amends.protocol.errors import AmendsError
+from amends.protocol.messages import Answer, Do, Later, Message, Reply, Resolve, Undo
 from tests.stateful.planted.bug import bug
 
 
@@ -105,13 +107,11 @@ def reply_before_commit() -> Iterator[None]:
 def failed_commit_answered() -> Iterator[None]:
     """A turn whose commit failed answers all the same."""
 
-    def lose(
-        self: Serving, told: Sequence[Message | OutsideAnswer], due: Sequence[IdempotencyKey], reason: str
-    ) -> None:
-        if self._db.in_transaction:
-            self._db.execute("rollback")
+    def lost(self: Transactions, error: AmendsError, *, in_doubt: bool) -> TurnLost:
+        self._db.rollback()
+        return TurnLost(str(error), in_doubt=in_doubt)
 
-    with patch.object(Serving, "_lose", lose):
+    with patch.object(Transactions, "_lost", lost), patch.object(Serving, "_lose"):
         yield
 
 

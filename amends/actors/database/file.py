@@ -23,17 +23,6 @@ _CHECKPOINT_PAGES = 4000
 _BUSY_MS = 2000
 
 
-def sql_files(folder: str | Path) -> tuple[str, ...]:
-    """The scripts `0001_*.sql`, `0002_*.sql` ... of a folder, in order; StorageError if a number is missing."""
-    paths = sorted(Path(folder).glob("*.sql"))
-    for number, path in enumerate(paths, start=1):
-        if path.name.split("_")[0] != f"{number:04}":
-            raise StorageError(f"{path}: wanted a name that begins with {number:04}_")
-    if not paths:
-        raise StorageError(f"{folder}: no *.sql file, wanted 0001_*.sql at least")
-    return tuple(path.read_text(encoding="utf-8") for path in paths)
-
-
 def open_database(path: Path, application_id: int, scripts: Mapping[str, Sequence[str]]) -> apsw.Connection:
     """A connection to `path`, made or migrated as needed.
 
