@@ -90,9 +90,13 @@ class Program:
 
     # Its end.
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
     def terminate(self) -> None:
         """Ask it to end."""
-        self._process.send_signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it."""
