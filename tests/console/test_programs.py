@@ -95,6 +95,25 @@ def test_service_that_is_told_to_end_finishes_what_it_has_in_hand(start: Start, 
     assert [effects(tmp_path, name) for name in names] == [COMPLETED] * 3
 
 
+def test_service_that_is_told_to_end_waits_for_its_calls_outside(start: Start, tmp_path: Path) -> None:
+    """What it is in the middle of comes back, and is answered; it takes nothing new meanwhile."""
+    node, fares = start("node", NODE), start("service", f"{SERVICES}:AskedFares", DRAIN_S="60")
+    start("service", *SEATS, f"{SERVICES}:tickets").until_ready()
+    node.book("called")
+    begun(tmp_path, "called")
+    fares.terminate()
+    fares.event("program.draining")
+    node.book("later")
+    until(lambda: effects(tmp_path, "later")["seats"] == ["seat"])
+    open_gate(tmp_path)
+    assert fares.status() == 0
+    ended(node, 1)
+    assert (tmp_path / "called.begun").read_text() == "once"
+    assert not (tmp_path / "later.begun").exists()
+    start("service", f"{SERVICES}:FARES")
+    ended(node, 2)
+
+
 def test_second_signal_ends_at_once(start: Start, tmp_path: Path) -> None:
     """As a kill would: what was in hand has not happened, and is done by the next one."""
     node, seats = start("node", NODE), start("service", *SEATS)
