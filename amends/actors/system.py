@@ -236,6 +236,20 @@ class System:
         if self._running.coordinator is not None:
             self._ask("coordinator", AwaitIdle, timeout_s)
 
+    def pause(self) -> None:
+        """Take nothing more from the broker for the services here: what has come is served, the rest waits for others.
+
+        For a process that is about to stop; sagas here go on as long as their services are elsewhere.
+        """
+        _ = self._running
+        if self._line is not None:
+            self._line.pause()
+
+    @property
+    def calls_outside(self) -> int:
+        """Calls to the world outside that services have under way."""
+        return self._running.calls_outside
+
     def __enter__(self) -> Self:
         return self.open()
 

@@ -124,6 +124,7 @@ class Tree:
         self.callers = Callers()
         self.gave_up = ""
         self.mailboxes: dict[str, Mailbox] = {}
+        self._homes: list[ServiceHome] = []
         self._dead = self._mailbox("dead-letters", runtimes.many)
         self._timers = self._mailbox("timers", runtimes.many)
         self._journal = self._mailbox("journal", runtimes.waiting) if plot.plans else None
@@ -139,6 +140,11 @@ class Tree:
         if isinstance(message, Failed):
             self.gave_up = message.error
             self._give_up(SystemStopped(f"{self._storage.name}: its supervisors gave up: {message.error}"))
+
+    @property
+    def calls_outside(self) -> int:
+        """Calls of services to the world outside that have not come back, or whose answers were not written down."""
+        return sum(len(home.under_way.calls) for home in self._homes)
 
     def check_databases(self) -> None:
         """StorageError if a service's database can't be opened, before any actor tries."""
@@ -229,6 +235,7 @@ class Tree:
             return self._storage.open_service(name, spec.service.scripts())
 
         home = ServiceHome(open_database, self._transport, self._plot.retention_s)
+        self._homes.append(home)
 
         def make() -> Actor:
             service = spec.make()

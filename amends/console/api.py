@@ -123,8 +123,7 @@ class Api:
 
     def _cancel(self, name: str, key: str) -> Answer:
         saga_id = self._found(name, key).saga_id
-        answer = self._system.cancel(saga_id, _ACCEPT_S)
-        return Answer(200, {"saga_id": saga_id, "answer": answer.value})
+        return Answer(200, {"saga_id": saga_id, "answer": self._system.cancel(saga_id, _ACCEPT_S).value})
 
     def _found(self, name: str, key: str) -> Found:
         found = self._system.find(self._saga(name), key, _ACCEPT_S)

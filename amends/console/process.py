@@ -1,13 +1,15 @@
 """A program's life: a system that runs until it is told to end, or its supervisors give up.
 
-The first SIGTERM or SIGINT drains: what is open may end, for a while, and then the system stops,
-which ends every turn, commits it, and sends what it told. The second ends the process at once, as
-SIGKILL would, and then the next one goes on from what is on disk. Handlers of signals only put a
-number into a queue, for they run in the middle of whatever the main thread does.
+The first SIGTERM or SIGINT drains: nothing new is taken, what is open may end and calls outside may
+come back, for a while, and then the system stops, which ends every turn, commits it, and sends what
+it told. The second ends the process at once, as SIGKILL would, and then the next one goes on from
+what is on disk. Handlers of signals only put a number into a queue, for they run in the middle of
+whatever the main thread does.
 """
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from queue import Empty, SimpleQueue
@@ -24,24 +26,32 @@ STOP_S: Final = 5.0
 _LOOK_EVERY_S: Final = 0.5
 """How often it is looked whether the supervisors have given up, in seconds."""
 
+_CALLS_EVERY_S: Final = 0.02
+"""How often it is looked whether calls outside have come back, in seconds."""
+
 
 def run(program: str, system: System, api: Api, web: WebServer | None, drain_s: float) -> None:
     """Open the system, wait for a signal, drain, stop; SystemStopped if the supervisors gave up.
 
     Args:
         program: what the log calls it.
-        drain_s: how long open instances are waited for, and then what is in hand, for `STOP_S` at least; in seconds.
+        drain_s: how long open instances and calls outside are waited for; and then what is in hand, for `STOP_S` at
+            least. In seconds.
     """
     with _signals() as told, web or nullcontext():
         system.open()
         try:
             telemetry.log.info(telemetry.PROGRAM_STARTED, program=program, http=web.address if web else None)
             number = _wait(told, system)
-            telemetry.log.info(telemetry.PROGRAM_DRAINING, program=program, signal=signal.Signals(number).name)
             api.drain()
+            system.pause()
+            telemetry.log.info(telemetry.PROGRAM_DRAINING, program=program, signal=signal.Signals(number).name)
+            until_s = time.monotonic() + drain_s
             # What is left goes on in the next process, or in another one that adopts it.
             with suppress(TimeoutError):
                 system.drain(drain_s)
+            while system.calls_outside and time.monotonic() < until_s:
+                time.sleep(_CALLS_EVERY_S)
             left_open = _left_open(system)
         finally:
             system.stop(max(drain_s, STOP_S))

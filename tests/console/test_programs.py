@@ -95,6 +95,25 @@ def test_service_that_is_told_to_end_finishes_what_it_has_in_hand(start: Start, 
     assert [effects(tmp_path, name) for name in names] == [COMPLETED] * 3
 
 
+def test_service_that_is_told_to_end_waits_for_its_calls_outside(start: Start, tmp_path: Path) -> None:
+    """What it is in the middle of comes back, and is answered; it takes nothing new meanwhile."""
+    node, fares = start("node", NODE), start("service", f"{SERVICES}:AskedFares", DRAIN_S="60")
+    start("service", *SEATS, f"{SERVICES}:tickets").until_ready()
+    node.book("called")
+    begun(tmp_path, "called")
+    fares.terminate()
+    fares.event("program.draining")
+    node.book("later")
+    until(lambda: effects(tmp_path, "later")["seats"] == ["seat"])
+    open_gate(tmp_path)
+    assert fares.status() == 0
+    ended(node, 1)
+    assert (tmp_path / "called.begun").read_text() == "once"
+    assert not (tmp_path / "later.begun").exists()
+    start("service", f"{SERVICES}:FARES")
+    ended(node, 2)
+
+
 def test_second_signal_ends_at_once(start: Start, tmp_path: Path) -> None:
     """As a kill would: what was in hand has not happened, and is done by the next one."""
     node, seats = start("node", NODE), start("service", *SEATS)
@@ -161,20 +180,24 @@ def test_node_that_is_killed_goes_on_when_it_is_started_again(start: Start, tmp_
 
 
 def test_node_that_ends_leaves_what_is_open_to_the_others(start: Start, tmp_path: Path) -> None:
-    """They share a journal, and one of them is told of the outcome of what the other began."""
+    """They share a journal, and each can tell of what the other began, and cancel it."""
     with postgres_schema() as url:
         node, other = start("node", NODE, JOURNAL=url, DRAIN_S="0"), start("node", NODE, JOURNAL=url, NAME="other")
         node.book("a")
+        node.book("b")
         other.until_ready()
+        assert other.post("/sagas/book-trip/b/cancel", {})[1]["answer"] == "accepted"
         node.terminate()
         assert node.status() == 0
-        assert node.event("program.ended")["left_open"] == 1
+        assert node.event("program.ended")["left_open"] == 2
         start("service", *SEATS, *REST)
         assert other.book("a", wait_s=30)[1]["outcome"]["kind"] == "completed"
+        assert other.book("b", wait_s=30)[1]["outcome"]["reason"] == "cancelled by the caller"
         assert other.events("saga.adopted")
         other.terminate()
         assert other.status() == 0
-    assert effects(tmp_path) == COMPLETED
+    assert effects(tmp_path, "a") == COMPLETED
+    assert effects(tmp_path, "b")["tickets"] == []
 
 
 def test_ready_follows_the_journals_server(start: Start) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from amends import AmendsError, CancelAnswer, InputError, Refused, System, SystemStopped
+from amends import AmendsError, InputError, Refused, System, SystemStopped
 from amends.actors import tree
 from amends.console import process, web
 from amends.console.api import Api
@@ -116,14 +116,6 @@ def test_cancel(served: Served) -> None:
     until(lambda: "decided" in client.ask("GET", "/sagas/book-trip/b")[1])
     assert client.ask("POST", "/sagas/book-trip/b/cancel", {})[1]["answer"] == "too late"
     assert client.ask("POST", "/sagas/book-trip/c/cancel", {})[0] == 404
-
-
-def test_cancel_of_what_another_node_runs(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not said to have ended because it is not here."""
-    served.client.start("a")
-    monkeypatch.setattr(served.system, "cancel", lambda *_: CancelAnswer.ALREADY_ENDED)
-    status, answer = served.client.ask("POST", "/sagas/book-trip/a/cancel", {})
-    assert (status, answer["error"]) == (409, "another node runs this instance; ask that one")
 
 
 def test_new_instances_get_the_newest_version(served: Served) -> None:

@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 
+from amends import Done, IdempotencyKey, Service, handles, undoes
 from amends.actors.service import ServiceSpec
-from tests.actors.trip import EFFECTS, Fares, Script, Seats, Tickets
+from tests.actors.trip import EFFECTS, Fares, Script, Seats, TakeFare, Tickets
 
 FOLDER = "TRIPS_FOLDER"
 
@@ -19,6 +20,22 @@ def hold(service: object, name: str) -> None:
 
 class PatientSeats(Seats, name="seats", migrations=EFFECTS, handler_timeout_s=60.0):
     """Nobody gives it up."""
+
+
+class AskedFares(Service, name="fares", migrations=(EFFECTS,)):
+    """Asks somebody outside, who takes until the test opens the gate."""
+
+    @handles(TakeFare, outside=True)
+    def take(self, command: TakeFare, key: IdempotencyKey) -> Done[int]:
+        folder = Path(os.environ[FOLDER])
+        with (folder / f"{command.name}.begun").open("a") as calls:
+            calls.write("once")
+        (folder / "gate").read_text()
+        return Done(7)
+
+    @undoes(TakeFare)
+    def give_back(self, command: TakeFare, result: int) -> None:
+        """Nobody is asked for that."""
 
 
 SEATS = PatientSeats.spec(Script(seat=hold))

@@ -46,6 +46,10 @@ class Line(Transport, Protocol):
         """How it goes, in any thread."""
         ...
 
+    def pause(self) -> None:
+        """Give services nothing more; replies still come. What else comes goes to somebody else once this is closed."""
+        ...
+
     def close(self, timeout_s: float) -> None:
         """Send what waits, for as long as that, and end. What was received and not settled comes to somebody else."""
         ...

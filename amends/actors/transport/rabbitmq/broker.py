@@ -105,6 +105,7 @@ class RabbitMqLine:
         clock: Clock,
     ) -> None:
         self._node = node
+        self._paused = False
         self._sagas = sagas
         self._queues = queues = Queues(settings.prefix)
         self._counters = counters = Counters()
@@ -148,6 +149,9 @@ class RabbitMqLine:
     def open(self) -> None:
         self._connection.open()
 
+    def pause(self) -> None:
+        self._paused = True
+
     def close(self, timeout_s: float) -> None:
         self._connection.close(timeout_s)
 
@@ -169,6 +173,8 @@ class RabbitMqLine:
     # What comes in.
 
     def _take_message(self, name: str, inbox: Inbox, envelope: Envelope, receipt: Receipt) -> None:
+        if self._paused:
+            return  # without a receipt the broker has it back when the connection ends, and gives `prefetch` at most
         message = decode_message(envelope)
         if message.service != name:
             raise InputError(str(envelope.kind), "$.service", f"found another service's name, this one is {name!r}")
