@@ -14,6 +14,7 @@ from amends.actors.service import Service
 from amends.actors.system import Status, System
 from amends.protocol.errors import (
     AmendsError,
+    BrokerUnavailable,
     HandlerError,
     InputError,
     JournalHeld,
@@ -32,6 +33,7 @@ from amends.protocol.state import Compensated, Completed, Outcome
 
 __all__ = [
     "AmendsError",
+    "BrokerUnavailable",
     "CancelAnswer",
     "Compensated",
     "Completed",

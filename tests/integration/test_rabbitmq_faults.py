@@ -237,12 +237,12 @@ def test_what_waits_for_a_broker_that_is_gone_is_bounded(
     node = a_node(ends, rabbit, url=beyond(proxy, rabbit), buffer=10)
     with caplog.at_level(logging.ERROR, "amends"):
         for number in range(1, 16):
-            leave(ends.node.to_service(do(number)))
+            leave(ends.node.to_service(do(step=f"seat {number}")))
     assert (node.status().waiting, node.status().dropped) == (10, 5)
     assert len([r for r in caplog.records if "message.dropped" in r.message]) == 1
     proxy.let_in()
     a_service(ends, rabbit)
-    assert [ends.read[SEATS].take().attempt for _ in range(10)] == list(range(1, 11))
+    assert [ends.read[SEATS].take().step for _ in range(10)] == [f"seat {number}" for number in range(1, 11)]
     until(lambda: node.status().waiting == 0)
     leave(ends.node.to_service(do(16)))
     assert ends.read[SEATS].take().attempt == 16
@@ -263,7 +263,7 @@ def test_broker_that_does_not_answer_stops_nobody(ends: Ends, rabbit: Rabbit, pr
     assert node.wait_until_ready(WAIT_S)
     proxy.hold()
     for number in range(1, 101):
-        leave(ends.node.to_service(do(number)))
+        leave(ends.node.to_service(do(step=f"seat {number}")))
     assert (node.status().waiting, node.status().dropped) == (50, 50)
     node.close(0.1)
     assert not node.status().ready

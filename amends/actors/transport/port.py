@@ -7,6 +7,7 @@ transport that leads out of the process is a line, and a broker makes it.
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from amends.actors.transport.counters import LineStatus
 from amends.protocol.messages import Message, Reply, SagaId
 from amends.supervisor.mailbox import Address, Inbox
 from amends.supervisor.runtime import Clock
@@ -17,21 +18,17 @@ Delivery = tuple[Address, object]
 class Transport(Protocol):
     """Says whom to tell what, so that the actor that sends keeps it in its outbox until its turn has settled."""
 
+    @property
+    def full(self) -> str:
+        """Why nothing new should be begun, as what was said before has not left yet; empty if it may be."""
+        ...
+
     def to_service(self, message: Message) -> Iterable[Delivery]:
         """What to leave where, for a service to get `message`."""
         ...
 
     def to_saga(self, reply: Reply) -> Iterable[Delivery]:
         """What to leave where, for a saga to get `reply`; nothing if it has ended."""
-        ...
-
-
-class LineStatus(Protocol):
-    """A line at one moment; a transport's own has more to tell."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether messages come and go."""
         ...
 
 
