@@ -33,6 +33,7 @@ ADAPTERS = {
     "amends.actors.storage.folder",
     "amends.actors.storage.postgres",
     "amends.actors.transport.in_process",
+    "amends.actors.transport.postgres",
     "amends.actors.transport.rabbitmq",
     "amends.supervisor.runtimes.pool",
     "amends.supervisor.runtimes.threads",

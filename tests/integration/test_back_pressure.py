@@ -11,9 +11,9 @@ from amends import BrokerUnavailable, Completed, Handle, KeyConflict, Overloaded
 from amends.actors.transport import buffer
 from tests.actors.patience import until
 from tests.actors.trip import LONG_S, Fares, LossyTrip, Script, Seats, Tickets, Trip, effects
-from tests.integration.test_rabbitmq_faults import beyond, proxy
+from tests.brokers import ABroker
+from tests.integration.test_line_faults import proxy
 from tests.proxy import Proxy
-from tests.rabbitmq import Rabbit
 
 __all__ = ["proxy"]
 
@@ -21,25 +21,25 @@ KEPT = 40
 
 
 @pytest.fixture
-def stack(rabbit: Rabbit, proxy: Proxy) -> Iterator[ExitStack]:
+def stack(broker: ABroker, proxy: Proxy) -> Iterator[ExitStack]:
     """What is open, closed before the queues are deleted and the wire is taken away."""
     with ExitStack() as stack:
         yield stack
 
 
 @pytest.fixture
-def node(rabbit: Rabbit, proxy: Proxy, tmp_path: Path, stack: ExitStack) -> System:
+def node(broker: ABroker, proxy: Proxy, tmp_path: Path, stack: ExitStack) -> System:
     """Sagas at this end of a wire; their services are at the broker."""
     script = Script()
     services = [Seats.spec(script), Fares.spec(script), Tickets.spec(script)]
-    stack.enter_context(System(tmp_path / "services", sagas=[], services=services, broker=rabbit.settings()))
+    stack.enter_context(System(tmp_path / "services", sagas=[], services=services, broker=broker.settings()))
     node = System(
         tmp_path / "node",
         sagas=[LossyTrip],
         services=[],
         elsewhere=[Seats, Fares, Tickets],
         node="node",
-        broker=rabbit.settings(url=beyond(proxy, rabbit), buffer=KEPT),
+        broker=broker.settings(url=broker.beyond(proxy.port), buffer=KEPT),
     )
     return stack.enter_context(node)
 
@@ -127,11 +127,11 @@ def test_broker_that_does_not_answer(node: System, proxy: Proxy, monkeypatch: py
     assert isinstance(node.run(LossyTrip, Trip("second"), key="second", timeout_s=LONG_S), Completed)
 
 
-def test_broker_was_never_there(proxy: Proxy, rabbit: Rabbit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broker_was_never_there(proxy: Proxy, broker: ABroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node may be started before it, and accepts a little; nothing is said of a broker that nobody needs."""
     monkeypatch.setattr(buffer, "PATIENCE_S", 0.2)
     proxy.shut()
-    settings = rabbit.settings(url=beyond(proxy, rabbit))
+    settings = broker.settings(url=broker.beyond(proxy.port))
     elsewhere = [Seats, Fares, Tickets]
     with System(tmp_path, sagas=[LossyTrip], services=[], elsewhere=elsewhere, node="node", broker=settings) as node:
         assert not is_full(node)

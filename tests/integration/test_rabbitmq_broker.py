@@ -29,7 +29,7 @@ def joined(own_broker: OwnBroker) -> Iterator[Ends]:
     pool = Pool(SystemClock())
     ends = Ends(pool)
     ends.have(("seats",), (SAGA,))
-    join_by(ends, rabbit)
+    join_by(ends, rabbit.settings())
     yield ends
     ends.close()
     assert pool.stop(WAIT_S)

@@ -39,6 +39,10 @@ class Line(Transport, Protocol):
         """Begin to send and to receive, now or as soon as the other side can be reached."""
         ...
 
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        """Whether it is connected, now or within that time."""
+        ...
+
     def status(self) -> LineStatus:
         """How it goes, in any thread."""
         ...

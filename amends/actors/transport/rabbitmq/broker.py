@@ -8,7 +8,7 @@ happens when the broker is slow or gone, `buffer`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pika
 
@@ -41,7 +41,7 @@ class RabbitMq:
         buffer, buffer_bytes: messages, and bytes of them, that may wait to be confirmed; more are dropped and counted.
     """
 
-    url: str
+    url: str = field(repr=False)
     prefix: str = "amends"
     prefetch: int = 200
     replies: int = 1000
@@ -57,11 +57,11 @@ class RabbitMq:
         if not (self.prefix.isprintable() and 0 < len(self.prefix) <= _NAME_MAX):
             wanted = f"wanted a name of at most {_NAME_MAX} characters"
             raise InputError("RabbitMq", "prefix", f"found {self.prefix!r}, {wanted}")
-        for field, ceiling in (("prefetch", 65_535), ("replies", 65_535), ("buffer", None), ("buffer_bytes", None)):
-            number = getattr(self, field)
+        for name, ceiling in (("prefetch", 65_535), ("replies", 65_535), ("buffer", None), ("buffer_bytes", None)):
+            number = getattr(self, name)
             if number < 1 or (ceiling is not None and number > ceiling):
                 wanted = "at least 1" if ceiling is None else f"1 to {ceiling}"
-                raise InputError("RabbitMq", field, f"found {number!r}, wanted {wanted}")
+                raise InputError("RabbitMq", name, f"found {number!r}, wanted {wanted}")
 
     def connect(
         self, node: str, services: Mapping[str, Inbox], sagas: Mapping[SagaId, Address], clock: Clock
@@ -142,10 +142,7 @@ class RabbitMqLine:
     def close(self, timeout_s: float) -> None:
         self._connection.close(timeout_s)
 
-    # For those who look at it.
-
     def wait_until_ready(self, timeout_s: float) -> bool:
-        """Whether it is connected, now or within that time."""
         return self._connection.ready.wait(timeout_s)
 
     def status(self) -> RabbitMqStatus:
