@@ -15,6 +15,7 @@ from amends.actors.service import Service
 from amends.actors.system import Status, System
 from amends.protocol.errors import (
     AmendsError,
+    BrokerUnavailable,
     DatabaseError,
     HandlerError,
     InputError,
@@ -34,6 +35,7 @@ from amends.protocol.state import Compensated, Completed, Outcome
 
 __all__ = [
     "AmendsError",
+    "BrokerUnavailable",
     "CancelAnswer",
     "Compensated",
     "Completed",

@@ -1,8 +1,9 @@
-"""Requests and replies per second over RabbitMQ: `python -m bench.transport [URL]`.
+"""Requests and replies per second over RabbitMQ and over PostgreSQL: `python -m bench.transport [AMQP_URL [URL]]`.
 
-A node in this process and a service in another one, so many requests in flight; each is
-confirmed by the broker, delivered, answered, and the answer confirmed and delivered, on quorum
-queues. The service answers at once: what is measured is the way there and back.
+A node in this process and a service in another one, so many requests in flight; each is written
+durably by the broker, delivered, answered, and the answer written and delivered: on quorum queues
+with confirms, or in a table. The service answers at once: what is measured is the way there and
+back. The two take turns, so that other load meets both; look at their ratio.
 """
 
 import json
@@ -18,21 +19,27 @@ from typing import Any
 
 import msgspec
 import pika
+import psycopg
+from psycopg import sql
 
+from amends.actors.transport.postgres import PostgresQueue, PostgresQueueLine
 from amends.actors.transport.rabbitmq import RabbitMq, RabbitMqLine
 from amends.protocol.messages import Do, Done, Message, Reply, SagaId
 from amends.supervisor.runtime import SystemClock
 
-DEFAULT = "amqp://guest:guest@localhost:5672"
+RABBITMQ = "amqp://guest:guest@localhost:5672"
+POSTGRES = "postgresql://postgres@localhost:5432/test"
 RUNS, COUNT, IN_FLIGHT = 5, 20_000, (1, 200, 1_000)
 SAGA = SagaId("0192f0c1d4e57a3c8b1e5f60718293a4")
+Broker = RabbitMq | PostgresQueue
+AnyLine = RabbitMqLine | PostgresQueueLine
 
 
 class Echo:
     """A service's inbox that answers at once."""
 
     name = "echo"
-    line: RabbitMqLine
+    line: AnyLine
 
     def tell(self, message: object) -> None:
         assert isinstance(message, Message)
@@ -52,7 +59,7 @@ class Asker:
     name = SAGA
 
     def __init__(self, count: int) -> None:
-        self.line: RabbitMqLine
+        self.line: AnyLine
         self._left = count
         self._open = 0
         # The first are asked by another thread than the rest.
@@ -87,22 +94,22 @@ class Asker:
                 self.done.set()
 
 
-def serve(url: str, prefix: str, stop: Any) -> None:
+def serve(broker: Broker, stop: Any) -> None:
     """The service's process."""
     echo = Echo()
-    echo.line = RabbitMq(url, prefix=prefix, prefetch=1000).connect("", {"echo": echo}, {}, SystemClock())
+    echo.line = broker.connect("", {"echo": echo}, {}, SystemClock())
     echo.line.open()
     stop.wait()
     echo.line.close(5.0)
 
 
-def measure(url: str, prefix: str, in_flight: int, count: int) -> tuple[float, float]:
+def measure(name: str, broker: Broker, in_flight: int, count: int) -> tuple[float, float]:
     """Requests answered per second, and microseconds of this process's CPU for each."""
     asker = Asker(count)
-    line = asker.line = RabbitMq(url, prefix=prefix).connect("bench", {}, {SAGA: asker}, SystemClock())
+    line = asker.line = broker.connect("bench", {}, {SAGA: asker}, SystemClock())
     line.open()
     if not line.wait_until_ready(10.0):
-        sys.exit(f"bench.transport: no RabbitMQ answers at {url.rpartition('@')[2]}")
+        sys.exit(f"bench.transport: no {name} answers at {broker.url.rpartition('@')[2]}")
     began_s, began_cpu_s = time.perf_counter(), time.process_time()
     for _ in range(in_flight):
         asker.ask()
@@ -112,31 +119,55 @@ def measure(url: str, prefix: str, in_flight: int, count: int) -> tuple[float, f
     return count / elapsed_s, cpu_s / count * 1e6
 
 
-def main(url: str = DEFAULT) -> None:
+def main(rabbitmq: str = RABBITMQ, postgres: str = POSTGRES) -> None:
     """Print medians as JSON."""
-    prefix = f"amends-bench-{uuid.uuid4().hex[:8]}"
+    own = f"amends_bench_{uuid.uuid4().hex[:8]}"
+    brokers: dict[str, Broker] = {
+        "rabbitmq": RabbitMq(rabbitmq, prefix=own, prefetch=1000),
+        "postgres": PostgresQueue(f"{postgres}?schema={own}", prefetch=1000),
+    }
     spawning = multiprocessing.get_context("spawn")
     stop = spawning.Event()
-    service = spawning.Process(target=serve, args=(url, prefix, stop))
-    service.start()
+    services = [spawning.Process(target=serve, args=(broker, stop)) for broker in brokers.values()]
+    for service in services:
+        service.start()
     for in_flight in IN_FLIGHT:
         count = COUNT if in_flight > 1 else COUNT // 20
-        found = [measure(url, prefix, in_flight, count) for _ in range(RUNS)]
-        rates, costs = zip(*found, strict=True)
-        figures = {
-            "in_flight": in_flight,
-            "per_s": round(statistics.median(rates)),
-            "per_s_min": round(min(rates)),
-            "per_s_max": round(max(rates)),
-            "node_cpu_us": round(statistics.median(costs)),
-            "load": round(os.getloadavg()[0], 1),
-        }
-        print(json.dumps(figures), flush=True)
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in brokers}
+        for _ in range(RUNS):
+            for name, broker in brokers.items():
+                found[name].append(measure(name, broker, in_flight, count))
+        for name, figures in found.items():
+            print(json.dumps({"broker": name, "in_flight": in_flight} | _told(figures)), flush=True)
+        ratio = _median(found["postgres"], 0) / _median(found["rabbitmq"], 0)
+        print(json.dumps({"in_flight": in_flight, "postgres_to_rabbitmq": round(ratio, 2)}), flush=True)
     stop.set()
-    service.join()
-    channel = pika.BlockingConnection(pika.URLParameters(url)).channel()
+    for service in services:
+        service.join()
+    _clean_up(rabbitmq, postgres, own)
+
+
+def _told(figures: list[tuple[float, float]]) -> dict[str, float]:
+    rates = [rate for rate, _ in figures]
+    return {
+        "per_s": round(_median(figures, 0)),
+        "per_s_min": round(min(rates)),
+        "per_s_max": round(max(rates)),
+        "node_cpu_us": round(_median(figures, 1)),
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def _median(figures: list[tuple[float, float]], which: int) -> float:
+    return statistics.median(figure[which] for figure in figures)
+
+
+def _clean_up(rabbitmq: str, postgres: str, own: str) -> None:
+    channel = pika.BlockingConnection(pika.URLParameters(rabbitmq)).channel()
     for queue in ("service.echo", "node.bench", "dead-letters"):
-        channel.queue_delete(f"{prefix}.{queue}")
+        channel.queue_delete(f"{own}.{queue}")
+    with psycopg.connect(postgres, autocommit=True) as db:
+        db.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(own)))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
 """Ends of a transport for tests: services and sagas that note what they are told, and somebody who sends."""
 
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import msgspec
 
-from amends.actors.transport.port import Delivery, Line, Transport
+from amends.actors.transport.port import Broker, Delivery, Line, Transport
 from amends.protocol.messages import Answer, Do, Done, Message, Reply, Resolve, SagaId, Undo
 from amends.supervisor.actor import Actor, spawn
 from amends.supervisor.mailbox import Mailbox
+from amends.supervisor.runtime import SystemClock
 from amends.supervisor.runtimes.pool import Pool
-from tests.rabbitmq import Rabbit
 from tests.supervisor.probe import WAIT_S, Kept
 
 SAGA = SagaId("0192f0c1")
@@ -108,15 +108,35 @@ def leave(deliveries: Iterable[Delivery]) -> None:
         address.tell(letter)
 
 
-def join_by(ends: Ends, rabbit: Rabbit) -> None:
+@contextmanager
+def some_ends() -> Iterator[Ends]:
+    """A service and an open instance that nothing joins yet."""
+    pool = Pool(SystemClock())
+    ends = Ends(pool)
+    ends.have(("seats",), (SAGA,))
+    yield ends
+    ends.close()
+    assert pool.stop(WAIT_S)
+
+
+def a_node(ends: Ends, broker: Broker) -> Line:
+    """A line for sagas, open."""
+    ends.node = line = ends.opened(broker.connect("node", {}, ends.sagas, ends.pool.clock))
+    return line
+
+
+def a_service(ends: Ends, broker: Broker) -> Line:
+    """A line for services, open."""
+    ends.served = line = ends.opened(broker.connect("", ends.boxes, {}, ends.pool.clock))
+    return line
+
+
+def join_by(ends: Ends, broker: Broker) -> tuple[Line, Line]:
     """A node and a process with the services, joined by the broker."""
-    clock = ends.pool.clock
-    node = rabbit.settings().connect("node", {}, ends.sagas, clock)
-    served = rabbit.settings().connect("", ends.boxes, {}, clock)
-    for line in (node, served):
-        ends.opened(line)
+    lines = a_node(ends, broker), a_service(ends, broker)
+    for line in lines:
         assert line.wait_until_ready(WAIT_S)
-    ends.node, ends.served = node, served
+    return lines
 
 
 def do(number: int = 1, service: str = "seats", **rest: Any) -> Do:

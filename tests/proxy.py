@@ -59,6 +59,10 @@ class Proxy:
         """Pass nothing on any more, and keep all connections open."""
         self._flows.clear()
 
+    def release(self) -> None:
+        """Pass on what was held up, and the rest."""
+        self._flows.set()
+
     def __enter__(self) -> Self:
         return self
 

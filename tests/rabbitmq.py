@@ -40,6 +40,26 @@ class Rabbit:
         """For a line or a system of this test."""
         return RabbitMq(**{"url": self.url, "prefix": self.prefix} | rest)
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        at = pika.URLParameters(self.url)
+        return at.host, at.port
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """For a client of another kind."""
+        return self.url, self.prefix
+
+    def beyond(self, port: int) -> str:
+        """Its URL, by another port of this machine."""
+        login = pika.URLParameters(self.url).credentials
+        return f"amqp://{login.username}:{login.password}@127.0.0.1:{port}"
+
+    def waiting_for(self, service: str) -> int:
+        """Messages for a service that nobody was given."""
+        return self.waiting(self.queues.service(service))
+
     def next_of(self, queue: str) -> tuple[Any, bytes] | None:
         """The next message of a queue, which is gone then: properties and body."""
         method, properties, body = self.channel.basic_get(queue, auto_ack=True)

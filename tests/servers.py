@@ -79,6 +79,13 @@ def postgres_schema() -> Iterator[str]:
             db.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(name)))
 
 
+@pytest.fixture
+def schema() -> Iterator[str]:
+    """The same for a whole test."""
+    with postgres_schema() as url:
+        yield url
+
+
 @contextmanager
 def admin(schema: str = "public") -> Iterator["psycopg.Connection[Any]"]:
     """A session beside the store's, which sees its tables."""

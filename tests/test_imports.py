@@ -33,6 +33,7 @@ ADAPTERS = {
     "amends.actors.storage.folder",
     "amends.actors.storage.postgres",
     "amends.actors.transport.in_process",
+    "amends.actors.transport.postgres",
     "amends.actors.transport.rabbitmq",
     "amends.supervisor.runtimes.pool",
     "amends.supervisor.runtimes.threads",
@@ -47,10 +48,13 @@ NO_ADAPTERS = {
     "amends.actors.journal.sharing",
     "amends.actors.journal.store",
     "amends.actors.storage.port",
+    "amends.actors.transport.buffer",
+    "amends.actors.transport.counters",
     "amends.actors.transport.port",
+    "amends.actors.transport.taking",
     "amends.actors.transport.wire",
 }
-"""What else stands in their folders: the ports, and what is said at them."""
+"""What else stands in their folders: the ports, what is said at them, and what adapters share."""
 
 ROOTS = ("amends.actors.system", "amends.testing", "amends.console", "amends.demo")
 """Where systems are put together."""

@@ -53,7 +53,14 @@ from amends.actors.saga import (
     state_of,
 )
 from amends.actors.timers import After
-from amends.protocol.errors import AmendsError, JournalUnavailable, KeyConflict, Overloaded, SystemStopped
+from amends.protocol.errors import (
+    AmendsError,
+    BrokerUnavailable,
+    JournalUnavailable,
+    KeyConflict,
+    Overloaded,
+    SystemStopped,
+)
 from amends.protocol.events import CancelAsked, Decision
 from amends.protocol.machine import begin
 from amends.protocol.messages import SagaId
@@ -137,7 +144,7 @@ class Coordinator(Actor):
         self.tell(self._around.journal, ListOpen("", PAGE, self.address, self.incarnation))
         # Asked for by an earlier coordinator; the journal says "known" of those it has taken since.
         for starting in self._callers.starting.values():
-            self.tell(self._around.journal, Open(starting.started, starting.decision.records, self.address))
+            self._open(starting)
         for asked in list(self._callers.asked):
             if isinstance(asked, Drain | AwaitIdle):
                 self._await_idle(asked)
@@ -195,8 +202,13 @@ class Coordinator(Actor):
                 submit.plan.digest,
             )
             decision = begin(submit.plan, started)
-            self._callers.starting[saga_id] = Starting(submit, started, decision)
-            self.tell(self._around.journal, Open(started, decision.records, self.address))
+            starting = self._callers.starting[saga_id] = Starting(submit, started, decision)
+            self._open(starting)
+
+    def _open(self, starting: Starting) -> None:
+        # Only the journal can tell whether its key is new, which is what the transport has no room for.
+        closed = self._around.transport.full
+        self.tell(self._around.journal, Open(starting.started, starting.decision.records, self.address, closed))
 
     @property
     def _starting(self) -> int:
@@ -258,6 +270,8 @@ class Coordinator(Actor):
             return
         if refused.corrupt:
             self._refuse(starting.submit, AmendsError(f"the key's instance can't go on: {refused.reason}"))
+        elif refused.closed:
+            self._refuse(starting.submit, BrokerUnavailable(refused.reason, len(self._sagas), self._max_open))
         else:
             self._refuse(
                 starting.submit, JournalUnavailable(f"the journal can't take a new instance: {refused.reason}")

@@ -80,13 +80,13 @@ class Target(NamedTuple):
         return zlib.crc32(f"{self.schema} {node}".encode()) & 0x7FFFFFFF
 
 
-def target(url: str) -> Target:
-    """The place a URL names; StorageError, which quotes nothing of it, if it names none."""
+def target(url: str, schema: str = SCHEMA) -> Target:
+    """The place a URL names, in that schema if it names none; StorageError, which quotes nothing, if it is no URL."""
     before, _, query = url.partition("?")
     options = [option for option in query.split("&") if option]
     schemas = [unquote(option.removeprefix("schema=")) for option in options if option.startswith("schema=")]
     rest = "&".join(option for option in options if not option.startswith("schema="))
-    schema = _checked(schemas[-1] if schemas else SCHEMA)
+    schema = _checked(schemas[-1] if schemas else schema)
     settings = _settings(f"{before}?{rest}" if rest else before)
     user, host, port, database = (str(settings.get(name) or "") for name in ("user", "host", "port", "dbname"))
     # Where a special character of a password stands as it is, these are parts of the password.

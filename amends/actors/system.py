@@ -34,8 +34,9 @@ from amends.actors.saga import Cancel, Intervene
 from amends.actors.service import Service, ServiceSpec
 from amends.actors.storage.folder import Folder
 from amends.actors.storage.port import Storage
+from amends.actors.transport.counters import LineStatus
 from amends.actors.transport.in_process import InProcess
-from amends.actors.transport.port import Broker, Line, LineStatus, Transport
+from amends.actors.transport.port import Broker, Line, Transport
 from amends.actors.tree import OWN_NAMES, Ground, Plot, Runtimes, Tree
 from amends.protocol import codec
 from amends.protocol.errors import AmendsError, InputError, PlanError, SystemStopped
@@ -270,7 +271,7 @@ class System:
         Raises:
             InputError: the input does not fit; the field's path is in the message.
             KeyConflict: the key was used with a different input.
-            Overloaded: too many instances are open.
+            Overloaded: too many instances are open; BrokerUnavailable, which is one: the broker takes no more for now.
             JournalUnavailable: the journal can't be written.
         """
         handle = self.submit(saga, value, key=key)

@@ -44,10 +44,27 @@ class KeyConflict(AmendsError):  # noqa: N818 - the name the design gives it
 
 
 class Overloaded(AmendsError):  # noqa: N818 - the name the design gives it
-    """The admission limit is reached: nothing was recorded, the start can be sent again later."""
+    """Nothing more can be admitted now: nothing was recorded, the start can be sent again later.
+
+    Attributes:
+        open_instances, limit: how many are open, and how many may be.
+    """
 
     def __init__(self, open_instances: int, limit: int) -> None:
         super().__init__(f"{open_instances} instances are open and the limit is {limit}; start this one again later")
+        self.open_instances = open_instances
+        self.limit = limit
+
+
+class BrokerUnavailable(Overloaded):
+    """The broker is slow or gone, and what was said before has not left yet: new work is refused, accepted work waits.
+
+    Nothing was recorded, the start can be sent again later.
+    """
+
+    def __init__(self, reason: str, open_instances: int, limit: int) -> None:
+        AmendsError.__init__(self, f"no new instance is taken for now: {reason}; start this one again later")
+        self.reason = reason
         self.open_instances = open_instances
         self.limit = limit
 

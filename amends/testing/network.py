@@ -70,6 +70,7 @@ class Wire:
     """
 
     name = "network"
+    full = ""
 
     def __init__(
         self, network: Network, life: Life, look_at: Callable[[str], None], cancel: Callable[[SagaId], object]

@@ -48,6 +48,10 @@ class _Unreliable:
         self._delay_s = delay_s
         self._numbers = count()
 
+    @property
+    def full(self) -> str:
+        return self._inner.full
+
     def to_service(self, message: Message) -> Iterable[Delivery]:
         return self._spoil(self._inner.to_service(message))
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from amends import AmendsError, JournalUnavailable, KeyConflict, Overloaded, SystemStopped
+from amends import AmendsError, BrokerUnavailable, JournalUnavailable, KeyConflict, Overloaded, SystemStopped
 from amends.actors.callers import AskStatus, AwaitIdle, Callers, Drain, Submit, ToInstance
 from amends.actors.coordinator import INTENSITY, SLOW_S, Coordinator
 from amends.actors.journal.messages import (
@@ -56,7 +56,7 @@ class Front:
         self.counters = Counters()
         self.mailbox = Mailbox("coordinator", self.runtime, keeper=self.keeper)
         plans = {(PLAN.name, PLAN.version): PLAN}
-        transport = InProcess({"seats": self.seats}, self.sagas)
+        transport = self.transport = InProcess({"seats": self.seats}, self.sagas)
 
         around = Surroundings(plans, self.journal, self.mailbox, self.timers, transport, self.counters, expiry_s=3600.0)
 
@@ -315,6 +315,25 @@ def test_limit_counts_starts_that_are_not_answered(front: Front, nobody_left: No
     again = Asking("d")
     assert len(small.tell(again.submit)) == 1
     small.stop()
+
+
+def test_new_instance_is_refused_while_the_transport_takes_no_more(front: Front) -> None:
+    """The journal is asked to open it only if its key is known; so a known one is found, and its input compared."""
+    front.ready()
+    front.transport.full = "5 wait"
+    new, same, other = Asking("a"), Asking("b", "k"), Asking("c", "k", b'{"name":"y","seats":1}')
+    opens = front.tell(new.submit, same.submit, other.submit)
+    assert [opening.closed for opening in opens] == ["5 wait"] * 3
+    history = records_of(opens[1])
+    front.tell(NotOpened(SagaId("a"), "5 wait", closed=True), known("b", "open", history), known("c", "open", history))
+    with pytest.raises(BrokerUnavailable, match="5 wait"):
+        new.accepted.result(0)
+    assert same.accepted.result(0) == "first"
+    with pytest.raises(KeyConflict):
+        other.accepted.result(0)
+    front.transport.full = ""
+    (opening,) = front.tell(Asking("d").submit)
+    assert opening.closed == ""
 
 
 def test_drain(front: Front) -> None:

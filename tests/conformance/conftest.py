@@ -2,5 +2,6 @@
 
 from tests.actors.conftest import nobody_left
 from tests.rabbitmq import rabbit
+from tests.servers import schema
 
-__all__ = ["nobody_left", "rabbit"]
+__all__ = ["nobody_left", "rabbit", "schema"]

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from amends.actors.transport.in_process import InProcess
+from amends.actors.transport.postgres import PostgresQueue
 from amends.protocol.messages import Answer, Do, Done, Message, Never, Refused, Reply, SagaId, Unavailable, Undone
 from amends.supervisor.runtime import SystemClock
 from amends.supervisor.runtimes.pool import Pool
@@ -16,7 +17,7 @@ from tests.supervisor.probe import WAIT_S
 OTHER = SagaId("0192f0c2")
 
 
-@pytest.fixture(params=["in process", "rabbitmq"])
+@pytest.fixture(params=["in process", "rabbitmq", "postgres"])
 def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
     """Two services and two open instances, joined by each of the transports."""
     pool = Pool(SystemClock())
@@ -24,9 +25,11 @@ def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
     ends.have(("seats", "fares"), (SAGA, OTHER))
     if request.param == "in process":
         ends.node = ends.served = InProcess(ends.boxes, ends.sagas)
-    else:
+    elif request.param == "rabbitmq":
         rabbit: Rabbit = request.getfixturevalue("rabbit")
-        join_by(ends, rabbit)
+        join_by(ends, rabbit.settings())
+    else:
+        join_by(ends, PostgresQueue(request.getfixturevalue("schema")))
     yield ends
     ends.close()
     assert pool.stop(WAIT_S)

@@ -22,7 +22,7 @@ class PatientSeats(Seats, name="seats", migrations=EFFECTS, handler_timeout_s=60
     """Nobody gives it up."""
 
 
-class AskedFares(Service, name="fares", migrations=(EFFECTS,)):
+class AskedFares(Service, name="fares", migrations=EFFECTS):
     """Asks somebody outside, who takes until the test opens the gate."""
 
     @handles(TakeFare, outside=True)

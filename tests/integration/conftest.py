@@ -1,6 +1,8 @@
 """The same leftovers are looked for as in the tests of actors; real servers where there are some."""
 
 from tests.actors.conftest import booking, nobody_left
+from tests.brokers import broker, table
 from tests.rabbitmq import rabbit
+from tests.servers import schema
 
-__all__ = ["booking", "nobody_left", "rabbit"]
+__all__ = ["booking", "broker", "nobody_left", "rabbit", "schema", "table"]

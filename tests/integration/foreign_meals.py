@@ -1,14 +1,16 @@
-"""A service that is not written with amends: nothing but pika and json, and what `docs/wire-format.md` says.
+"""A service that is not written with amends: a client of the broker, json, and what `docs/wire-format.md` says.
 
 It serves two steps in memory; a real one would keep `fence` and `served` in one database.
-Run: foreign_meals.py URL PREFIX
+Run: foreign_meals.py URL PREFIX for RabbitMQ, foreign_meals.py URL SCHEMA for PostgreSQL
 """
 
+import hashlib
 import json
 import sys
 from typing import Any
 
 import pika
+import psycopg
 
 Answer = dict[str, Any]
 fence: dict[tuple[str, str], dict[str, Any]] = {}
@@ -55,8 +57,38 @@ def on_resolve(message: dict[str, Any]) -> Answer:
 KINDS = {"do": on_do, "undo": on_undo, "resolve": on_resolve}
 
 
-def main(url: str, prefix: str) -> None:
-    """Serve until the connection ends."""
+def answer_to(kind: str, body: str | bytes) -> str:
+    """The body of the reply."""
+    message = json.loads(body)
+    reply = {"saga_id": message["saga_id"], "step": message["step"], "phase": kind, "attempt": message["attempt"]}
+    return json.dumps(reply | {"answer": KINDS[kind](message)})
+
+
+def serve_rows(url: str, schema: str) -> None:
+    """Serve a table until the connection ends: a message, its effect and its answer in one transaction."""
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("select set_config('search_path', %s, false)", (schema,))
+        channel = hashlib.md5(f"{schema} service.meals".encode(), usedforsecurity=False).hexdigest()
+        db.execute(f'listen "amends {channel}"'.encode())
+        while True:
+            with db.transaction():
+                row = db.execute(
+                    "delete from messages where queue = 'service.meals' and id = (select id from messages"
+                    " where queue = 'service.meals' and taken_by is null order by id limit 1 for update skip locked)"
+                    " returning kind, reply_to, body"
+                ).fetchone()
+                if row is not None:
+                    kind, reply_to, body = row
+                    db.execute(
+                        "insert into messages (queue, kind, body) values (%s, 'reply', %s)",
+                        (reply_to, answer_to(kind, body)),
+                    )
+            if row is None:
+                list(db.notifies(timeout=5.0, stop_after=1))
+
+
+def serve_queue(url: str, prefix: str) -> None:
+    """Serve a queue until the connection ends."""
     channel = pika.BlockingConnection(pika.URLParameters(url)).channel()
     queue, dead_letters = f"{prefix}.service.meals", f"{prefix}.dead-letters"
     channel.queue_declare(dead_letters, durable=True, arguments={"x-queue-type": "quorum", "x-max-length": 100_000})
@@ -74,18 +106,10 @@ def main(url: str, prefix: str) -> None:
     channel.basic_qos(prefetch_count=50)
 
     def on_message(_channel: Any, method: Any, properties: Any, body: bytes) -> None:
-        message = json.loads(body)
-        reply = {
-            "saga_id": message["saga_id"],
-            "step": message["step"],
-            "phase": properties.type,
-            "attempt": message["attempt"],
-            "answer": KINDS[properties.type](message),
-        }
         channel.basic_publish(
             "",
             properties.reply_to,
-            json.dumps(reply).encode(),
+            answer_to(properties.type, body).encode(),
             pika.BasicProperties(
                 type="reply",
                 headers={"amends-schema": 1},
@@ -100,4 +124,4 @@ def main(url: str, prefix: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    (serve_rows if sys.argv[1].startswith("postgresql") else serve_queue)(*sys.argv[1:])

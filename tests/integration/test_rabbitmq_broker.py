@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from amends.actors.transport import buffer
 from amends.actors.transport.rabbitmq import RabbitMqLine
 from amends.supervisor.runtime import SystemClock
 from amends.supervisor.runtimes.pool import Pool
@@ -28,7 +29,7 @@ def joined(own_broker: OwnBroker) -> Iterator[Ends]:
     pool = Pool(SystemClock())
     ends = Ends(pool)
     ends.have(("seats",), (SAGA,))
-    join_by(ends, rabbit)
+    join_by(ends, rabbit.settings())
     yield ends
     ends.close()
     assert pool.stop(WAIT_S)
@@ -90,18 +91,23 @@ def test_nothing_is_lost_when_all_connections_are_closed(joined: Ends, own_broke
     assert node.status().connections == 2
 
 
-def test_full_disk_of_the_broker_is_waited_out(joined: Ends, own_broker: OwnBroker) -> None:
-    """It is seen, what is said meanwhile waits here, and goes on its way afterwards."""
+def test_full_disk_of_the_broker_is_waited_out(
+    joined: Ends, own_broker: OwnBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is seen, what is said meanwhile waits here while nothing new is begun, and goes on its way afterwards."""
     node, _ = lines(joined)
+    monkeypatch.setattr(buffer, "PATIENCE_S", 0.2)
     own_broker.control("set_disk_free_limit", "1000000GB")
     # Who publishes is told that it is blocked.
     leave(joined.node.to_service(do(1)))
     until(lambda: node.status().blocked)
     send(joined)
+    until(lambda: bool(node.full))
     assert node.status().waiting >= COUNT
     own_broker.control("set_disk_free_limit", "1MB")
     assert all_answered(joined)
     assert not node.status().blocked
+    assert not node.full
     assert node.status().connections == 1
 
 

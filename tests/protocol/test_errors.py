@@ -7,6 +7,7 @@ import pytest
 from amends.protocol import errors
 from amends.protocol.errors import (
     AmendsError,
+    BrokerUnavailable,
     InputError,
     JournalHeld,
     KeyConflict,
@@ -33,6 +34,7 @@ def test_every_error_is_an_amends_error() -> None:
         ),
         (KeyConflict("x", "k-1", "i-1"), ["'x'", "'k-1'", "i-1", "same input"], ["saga", "key", "saga_id"]),
         (Overloaded(12, 10), ["12", "10", "later"], ["open_instances", "limit"]),
+        (BrokerUnavailable("6 wait", 12, 10), ["6 wait", "later"], ["reason"]),
         (JournalHeld("a.db", "host 7"), ["a.db", "host 7", "one process"], ["path", "holder"]),
         (RecordCorrupt("i-1", 3, "cut"), ["i-1", "3", "cut"], ["saga_id", "seq", "problem"]),
     ],
@@ -44,6 +46,11 @@ def test_a_message_names_what_was_found_and_what_is_wanted(
     """Who reads it need not look into the source."""
     assert [name for name in named if name not in str(error)] == []
     assert all(str(getattr(error, fact)) in str(error) for fact in facts)
+
+
+def test_a_broker_that_takes_nothing_is_an_overload() -> None:
+    """Who sends a start again later when too much is open does so here too, and can tell the two apart."""
+    assert issubclass(BrokerUnavailable, Overloaded)
 
 
 def test_a_held_journal_is_a_storage_error() -> None:

@@ -241,6 +241,9 @@ class Journal(Actor):
             if known is not None:
                 self._known.append((opening, known.saga_id))
                 continue
+            if opening.closed:
+                self.tell(opening.reply_to, NotOpened(started.saga_id, opening.closed, closed=True))
+                continue
             self._pending.instances.append(
                 Instance(started.saga_id, started.saga, started.version, started.key, "open", started.at)
             )

@@ -19,14 +19,16 @@ class Open:
     Attributes:
         records: a Started and what follows from it at once.
         reply_to: is told Opened, Known or NotOpened.
+        closed: why it is not to be begun if its key is new; empty if it is.
     """
 
-    __slots__ = ("records", "reply_to", "started")
+    __slots__ = ("closed", "records", "reply_to", "started")
 
-    def __init__(self, started: Started, records: tuple[Record, ...], reply_to: Address) -> None:
+    def __init__(self, started: Started, records: tuple[Record, ...], reply_to: Address, closed: str = "") -> None:
         self.started = started
         self.records = records
         self.reply_to = reply_to
+        self.closed = closed
 
 
 class Opened:
@@ -51,14 +53,18 @@ class Known:
 
 
 class NotOpened:
-    """Nothing of the instance is on disk: the journal can't write now, or `corrupt`, its key's history is damaged."""
+    """Nothing of the instance is on disk.
 
-    __slots__ = ("corrupt", "reason", "saga_id")
+    The journal can't write now; or `corrupt`, its key's history is damaged; or `closed`, it was asked not to begin it.
+    """
 
-    def __init__(self, saga_id: SagaId, reason: str, *, corrupt: bool = False) -> None:
+    __slots__ = ("closed", "corrupt", "reason", "saga_id")
+
+    def __init__(self, saga_id: SagaId, reason: str, *, corrupt: bool = False, closed: bool = False) -> None:
         self.saga_id = saga_id
         self.reason = reason
         self.corrupt = corrupt
+        self.closed = closed
 
 
 class Append:

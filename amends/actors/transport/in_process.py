@@ -15,6 +15,8 @@ class InProcess:
         sagas: addresses of the open instances; kept up to date by the coordinator.
     """
 
+    full = ""
+
     def __init__(self, services: Mapping[str, Address], sagas: Mapping[SagaId, Address]) -> None:
         self._services = services
         self._sagas = sagas

@@ -7,6 +7,7 @@ transport that leads out of the process is a line, and a broker makes it.
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from amends.actors.transport.counters import LineStatus
 from amends.protocol.messages import Message, Reply, SagaId
 from amends.supervisor.mailbox import Address, Inbox
 from amends.supervisor.runtime import Clock
@@ -17,6 +18,11 @@ Delivery = tuple[Address, object]
 class Transport(Protocol):
     """Says whom to tell what, so that the actor that sends keeps it in its outbox until its turn has settled."""
 
+    @property
+    def full(self) -> str:
+        """Why nothing new should be begun, as what was said before has not left yet; empty if it may be."""
+        ...
+
     def to_service(self, message: Message) -> Iterable[Delivery]:
         """What to leave where, for a service to get `message`."""
         ...
@@ -26,20 +32,15 @@ class Transport(Protocol):
         ...
 
 
-class LineStatus(Protocol):
-    """A line at one moment; a transport's own has more to tell."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether messages come and go."""
-        ...
-
-
 class Line(Transport, Protocol):
     """A transport with an end in other processes."""
 
     def open(self) -> None:
         """Begin to send and to receive, now or as soon as the other side can be reached."""
+        ...
+
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        """Whether it is connected, now or within that time."""
         ...
 
     def status(self) -> LineStatus:

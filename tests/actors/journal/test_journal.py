@@ -82,10 +82,10 @@ def start(saga_id: str, key: str | None = None) -> Started:
     return Started(SagaId(saga_id), "s", 1, key or saga_id, msgspec.Raw(b'{"x":1}'), 5.0)
 
 
-def open_one(journal: JournalUnderTest, saga_id: str, key: str | None = None) -> Open:
+def open_one(journal: JournalUnderTest, saga_id: str, key: str | None = None, closed: str = "") -> Open:
     """Ask for an instance."""
     started = start(saga_id, key)
-    return Open(started, (started,), journal.asker)
+    return Open(started, (started,), journal.asker, closed)
 
 
 def append(
@@ -172,6 +172,16 @@ def test_known_key(journal: JournalUnderTest) -> None:
     (known,) = journal.tell(open_one(journal, "b", "k"))
     assert isinstance(known, Known)
     assert (known.saga_id, known.instance.saga_id, len(known.records)) == ("b", "a", 1)
+
+
+def test_only_a_known_key_is_opened_when_no_new_one_is_to_be(journal: JournalUnderTest, store: SpyStore) -> None:
+    """Nothing is written of the others."""
+    journal.tell(open_one(journal, "a", "k"))
+    told = journal.tell(open_one(journal, "b", "k", "5 wait"), open_one(journal, "c", "other", "5 wait"))
+    refused, known = sorted(told, key=lambda message: kinds([message]), reverse=True)
+    assert (known.saga_id, known.instance.saga_id) == ("b", "a")
+    assert (refused.saga_id, refused.reason, refused.closed) == ("c", "5 wait", True)
+    assert store.counts() == {"open": 1}
 
 
 def test_same_key_twice_in_a_turn(journal: JournalUnderTest, store: SpyStore) -> None:

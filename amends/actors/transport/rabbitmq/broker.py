@@ -4,23 +4,23 @@ Messages leave once the sender's turn has settled, as with any transport: what a
 to tell is a `Publish`, and its address the publisher. A process may have services, a node, or
 both; also what goes from a node to a service beside it goes through the broker, where any other
 instance of that service may take it. When a command is acknowledged, `consumer` says; what
-happens when the broker is slow or gone, `publisher`.
+happens when the broker is slow or gone, `buffer`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 
-import msgspec
 import pika
 
+from amends.actors.transport.buffer import Buffer, Limits
+from amends.actors.transport.counters import Counters, LineStatus, counted
 from amends.actors.transport.port import Delivery
 from amends.actors.transport.rabbitmq.connection import HEARTBEAT_S, Connection
-from amends.actors.transport.rabbitmq.consumer import Consumer, Receipt
-from amends.actors.transport.rabbitmq.counters import Counters
-from amends.actors.transport.rabbitmq.publisher import Limits, Publisher, publish
+from amends.actors.transport.rabbitmq.consumer import Consumer
+from amends.actors.transport.rabbitmq.publisher import Publish, Publisher, publish
 from amends.actors.transport.rabbitmq.queues import Queues
-from amends.actors.transport.wire import Envelope, decode_message, decode_reply, encode_message, encode_reply
+from amends.actors.transport.taking import Take, Taking
+from amends.actors.transport.wire import encode_message, encode_reply
 from amends.protocol.errors import AmendsError, InputError
 from amends.protocol.messages import Message, Reply, SagaId
 from amends.supervisor.mailbox import Address, Inbox
@@ -41,7 +41,7 @@ class RabbitMq:
         buffer, buffer_bytes: messages, and bytes of them, that may wait to be confirmed; more are dropped and counted.
     """
 
-    url: str
+    url: str = field(repr=False)
     prefix: str = "amends"
     prefetch: int = 200
     replies: int = 1000
@@ -57,11 +57,11 @@ class RabbitMq:
         if not (self.prefix.isprintable() and 0 < len(self.prefix) <= _NAME_MAX):
             wanted = f"wanted a name of at most {_NAME_MAX} characters"
             raise InputError("RabbitMq", "prefix", f"found {self.prefix!r}, {wanted}")
-        for field, ceiling in (("prefetch", 65_535), ("replies", 65_535), ("buffer", None), ("buffer_bytes", None)):
-            number = getattr(self, field)
+        for name, ceiling in (("prefetch", 65_535), ("replies", 65_535), ("buffer", None), ("buffer_bytes", None)):
+            number = getattr(self, name)
             if number < 1 or (ceiling is not None and number > ceiling):
                 wanted = "at least 1" if ceiling is None else f"1 to {ceiling}"
-                raise InputError("RabbitMq", field, f"found {number!r}, wanted {wanted}")
+                raise InputError("RabbitMq", name, f"found {number!r}, wanted {wanted}")
 
     def connect(
         self, node: str, services: Mapping[str, Inbox], sagas: Mapping[SagaId, Address], clock: Clock
@@ -69,28 +69,14 @@ class RabbitMq:
         return RabbitMqLine(self, node, services, sagas, clock)
 
 
-class RabbitMqStatus(msgspec.Struct, frozen=True):
-    """A line at one moment; the counts are explained at `Counters`.
+class RabbitMqStatus(LineStatus, frozen=True, kw_only=True):
+    """A line at one moment.
 
     Attributes:
-        ready: it is connected, and all queues are read.
         blocked: the broker takes nothing for now (its disk or its memory is full).
-        waiting: messages that are not confirmed.
     """
 
-    ready: bool
     blocked: bool
-    waiting: int
-    published: int
-    confirmed: int
-    republished: int
-    returned: int
-    dropped: int
-    delivered: int
-    redelivered: int
-    unreadable: int
-    unknown: int
-    connections: int
 
 
 class RabbitMqLine:
@@ -105,10 +91,9 @@ class RabbitMqLine:
         clock: Clock,
     ) -> None:
         self._node = node
-        self._paused = False
-        self._sagas = sagas
+        self._taking = taking = Taking(sagas, counters := Counters())
         self._queues = queues = Queues(settings.prefix)
-        self._counters = counters = Counters()
+        self._counters = counters
         parameters = pika.URLParameters(settings.url)
         if parameters.heartbeat is None:
             parameters.heartbeat = HEARTBEAT_S
@@ -117,29 +102,35 @@ class RabbitMqLine:
         broker = f"{parameters.host}:{parameters.port}"
         self._connection = connection = Connection(broker, parameters, queues, counters, clock)
         limits = Limits(settings.buffer, settings.buffer_bytes)
-        self._publisher = connection.publisher = Publisher(broker, queues, limits, counters, connection.call)
+        self._buffer: Buffer[Publish] = Buffer(broker, limits, counters, clock)
+        self._publisher = connection.publisher = Publisher(queues, self._buffer, counters, connection.call)
 
-        def consumer(queue: str, take: "partial[None]", prefetch: int, *, exclusive: bool) -> Consumer:
+        def consumer(queue: str, take: Take, prefetch: int, *, exclusive: bool) -> Consumer:
             return Consumer(
                 queue, take, prefetch, queues, self._publisher, counters, connection.call, exclusive=exclusive
             )
 
         consumers = [
-            consumer(queues.service(name), partial(self._take_message, name, inbox), settings.prefetch, exclusive=False)
+            consumer(queues.service(name), taking.for_service(name, inbox), settings.prefetch, exclusive=False)
             for name, inbox in services.items()
         ]
         if self._node:
-            replies = partial(self._take_reply)
+            replies = taking.for_node()
             consumers.append(consumer(queues.node(self._node), replies, settings.replies, exclusive=True))
         connection.consumers = consumers
 
     # As the port wants it.
 
+    @property
+    def full(self) -> str:
+        return self._buffer.full
+
     def to_service(self, message: Message) -> Iterable[Delivery]:
         if not self._node:
             raise AmendsError("node: this process has no name to which replies could come; wanted one")
         envelope = encode_message(message, self._queues.node(self._node))
-        return ((self._publisher, publish(self._queues.service(message.service), envelope, declared=True)),)
+        queue, again = self._queues.service(message.service), message.attempt > 1
+        return ((self._publisher, publish(queue, envelope, declared=True, again=again)),)
 
     def to_saga(self, reply: Reply) -> Iterable[Delivery]:
         if not reply.reply_to:
@@ -150,41 +141,19 @@ class RabbitMqLine:
         self._connection.open()
 
     def pause(self) -> None:
-        self._paused = True
+        self._taking.pause()
 
     def close(self, timeout_s: float) -> None:
         self._connection.close(timeout_s)
 
-    # For those who look at it.
-
     def wait_until_ready(self, timeout_s: float) -> bool:
-        """Whether it is connected, now or within that time."""
         return self._connection.ready.wait(timeout_s)
 
     def status(self) -> RabbitMqStatus:
-        """How it goes."""
         return RabbitMqStatus(
             ready=self._connection.ready.is_set(),
+            full=self.full,
+            waiting=self._buffer.kept,
             blocked=self._connection.blocked,
-            waiting=self._publisher.kept,
-            **{name: getattr(self._counters, name) for name in Counters.__slots__},
+            **counted(self._counters),
         )
-
-    # What comes in.
-
-    def _take_message(self, name: str, inbox: Inbox, envelope: Envelope, receipt: Receipt) -> None:
-        if self._paused:
-            return  # without a receipt the broker has it back when the connection ends, and gives `prefetch` at most
-        message = decode_message(envelope)
-        if message.service != name:
-            raise InputError(str(envelope.kind), "$.service", f"found another service's name, this one is {name!r}")
-        inbox.deliver(message, receipt)
-
-    def _take_reply(self, envelope: Envelope, receipt: Receipt) -> None:
-        reply = decode_reply(envelope)
-        address = self._sagas.get(reply.saga_id)
-        if address is None:
-            self._counters.unknown += 1
-        else:
-            address.tell(reply)
-        receipt()

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from pika.adapters.select_connection import IOLoop, SelectConnection
 
+from amends.actors.transport.counters import Counters
 from amends.actors.transport.rabbitmq.consumer import Consumer
-from amends.actors.transport.rabbitmq.counters import Counters
 from amends.actors.transport.rabbitmq.publisher import Publisher
 from amends.actors.transport.rabbitmq.queues import Queues
 from amends.protocol.retry import Retry, backoff_s

@@ -10,9 +10,8 @@ fence's row are committed then, or it is known that nothing was. So
 
 Waiting for the reply's own confirm would be no safer, since a reply that is lost is asked for
 again and the fence has it; and a step that answers `Later`, or waits for a call outside, would
-keep its place among the `prefetch` for as long as that takes, until none is left. A reply is
-acknowledged as soon as it is in its saga's mailbox: a node has asked for each of them, so there
-are never more than it can hold, and what a saga loses in a crash it asks for again.
+keep its place among the `prefetch` for as long as that takes, until none is left. When a reply
+is done with, `taking` says.
 
 A message that can't be read goes to the dead letters, with the reason, and is acknowledged
 when it is confirmed to be there.
@@ -25,16 +24,13 @@ from typing import Any
 
 import pika
 
-from amends.actors.transport.rabbitmq.counters import Counters
+from amends.actors.transport.counters import Counters
 from amends.actors.transport.rabbitmq.publisher import SCHEMA_HEADER, Publish, Publisher, Wake
 from amends.actors.transport.rabbitmq.queues import Queues
+from amends.actors.transport.taking import Receipt, Take
 from amends.actors.transport.wire import Envelope
 from amends.protocol.errors import InputError
 from amends.supervisor import telemetry
-
-Receipt = Callable[[], None]
-Take = Callable[[Envelope, Receipt], None]
-"""Leaves what came with its reader, or raises InputError; the receipt may be called in any thread."""
 
 _REASON_MAX = 500
 
@@ -125,7 +121,7 @@ class Consumer:
         )
         letter = Publish(self._queues.dead_letters, body, kept, declared=True, then=receipt)
         # There are no more of them than may be delivered without an acknowledgement.
-        self._publisher.keep(letter, at_all_costs=True)
+        self._publisher.tell_at_all_costs(letter)
 
     def _done(self, turn: int, tag: int) -> None:
         """In any thread: the reader is done with a delivery."""

@@ -2,21 +2,19 @@
 
 Actors leave messages in any thread; the connection's thread hands them over, many at a time,
 without waiting for one to be confirmed before the next. What was not confirmed when a connection
-ended is handed over again on the next one, so it may arrive twice. What is kept is bounded: when
-the broker is slow or gone, whatever does not fit is dropped and counted, and its saga sends again.
+ended is handed over again on the next one, so it may arrive twice. How much may wait, and what
+becomes of the rest, is `buffer`'s to say.
 """
 
-import threading
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
 from typing import Any, Final
 
 import pika
 
-from amends.actors.transport.rabbitmq.counters import Counters
+from amends.actors.transport.buffer import Buffer
+from amends.actors.transport.counters import Counters
 from amends.actors.transport.rabbitmq.queues import Queues
 from amends.actors.transport.wire import Envelope
 from amends.supervisor import telemetry
@@ -33,35 +31,32 @@ Wake = Callable[[Callable[[], None]], None]
 """Has something called soon in the connection's thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much may wait to be confirmed.
-
-    Attributes:
-        messages, bytes: of them together, and of their bodies.
-    """
-
-    messages: int
-    bytes: int
-
-
 class Publish:
     """A message for a queue.
 
     Attributes:
         declared: whether the queue is declared by who sends.
+        again: it says once more what was said before.
         then: called, in the connection's thread, once the broker has confirmed it.
     """
 
-    __slots__ = ("body", "declared", "properties", "queue", "then")
+    __slots__ = ("again", "body", "declared", "properties", "queue", "then")
 
     def __init__(
-        self, queue: str, body: bytes, properties: Any, *, declared: bool, then: Callable[[], None] | None = None
+        self,
+        queue: str,
+        body: bytes,
+        properties: Any,
+        *,
+        declared: bool,
+        again: bool = False,
+        then: Callable[[], None] | None = None,
     ) -> None:
         self.queue = queue
         self.body = body
         self.properties = properties
         self.declared = declared
+        self.again = again
         self.then = then
 
 
@@ -77,10 +72,10 @@ def properties_of(kind: object, schema: object, reply_to: object) -> Any:
     )
 
 
-def publish(queue: str, envelope: Envelope, *, declared: bool) -> Publish:
+def publish(queue: str, envelope: Envelope, *, declared: bool, again: bool = False) -> Publish:
     """An envelope for a queue."""
     properties = properties_of(envelope.kind, envelope.schema, envelope.reply_to)
-    return Publish(queue, envelope.body, properties, declared=declared)
+    return Publish(queue, envelope.body, properties, declared=declared, again=again)
 
 
 class Publisher:
@@ -88,19 +83,13 @@ class Publisher:
 
     name = "rabbitmq"
 
-    def __init__(self, broker: str, queues: Queues, limits: Limits, counters: Counters, wake: Wake) -> None:
-        self._broker = broker
+    def __init__(self, queues: Queues, buffer: Buffer[Publish], counters: Counters, wake: Wake) -> None:
         self._queues = queues
-        self._limits = limits
+        self._buffer = buffer
+        self._waiting = buffer.waiting
         self._counters = counters
         self._wake = wake
-        self._waiting: deque[Publish] = deque()
-        # Guards the counts, which every sender's thread changes; held for a few instructions.
-        self._counting = threading.Lock()
-        self._kept = 0
-        self._kept_bytes = 0
         self._woken = False
-        self._is_full = False
         # From here on the connection's thread only.
         self._channel: Any = None
         self._connection: Any = None
@@ -111,37 +100,22 @@ class Publisher:
         self._declared: set[str] = set()
         self._on_empty: Callable[[], None] | None = None
 
-    @property
-    def kept(self) -> int:
-        """Messages that wait to be handed over or confirmed."""
-        return self._kept
-
     # In any thread.
 
     def tell(self, message: object) -> None:
         """Leave a message; it is dropped if it does not fit."""
         assert isinstance(message, Publish)
-        self.keep(message, at_all_costs=False)
+        if self._buffer.put(message):
+            self._wake_up()
 
-    def keep(self, message: Publish, *, at_all_costs: bool) -> None:
-        """`tell`; at all costs is for what the sender bounds otherwise."""
-        size = len(message.body)
-        with self._counting:
-            fits = self._kept < self._limits.messages and self._kept_bytes + size <= self._limits.bytes
-            if fits or at_all_costs:
-                self._kept += 1
-                self._kept_bytes += size
-                self._waiting.append(message)
-                wakes, self._woken = not self._woken, True
-            else:
-                self._counters.dropped += 1
-                # Once, and again only when there was room in between.
-                if self._is_full:
-                    return
-                self._is_full = True
-        if not (fits or at_all_costs):
-            telemetry.log.error(telemetry.MESSAGE_DROPPED, broker=self._broker, waiting=self._kept)
-        elif wakes:
+    def tell_at_all_costs(self, message: Publish) -> None:
+        """Leave a message that is bounded otherwise."""
+        self._buffer.put_at_all_costs(message)
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        if not self._woken:
+            self._woken = True
             self._wake(self._pump)
 
     # In the connection's thread.
@@ -166,16 +140,12 @@ class Publisher:
             self._hand_over_later(messages)
             return
         self._counters.confirmed += len(messages)
-        with self._counting:
-            self._kept -= len(messages)
-            self._kept_bytes -= sum(len(message.body) for message in messages)
-            if 2 * self._kept <= self._limits.messages and 2 * self._kept_bytes <= self._limits.bytes:
-                self._is_full = False
+        self._buffer.taken(messages)
         for message in messages:
             if message.then is not None:
                 message.then()
         self._pump()
-        if self._kept == 0 and self._on_empty is not None:
+        if self._buffer.kept == 0 and self._on_empty is not None:
             self._on_empty()
 
     def disconnected(self) -> None:
@@ -195,7 +165,7 @@ class Publisher:
     def when_empty(self, then: Callable[[], None]) -> None:
         """Call `then` once everything is confirmed."""
         self._on_empty = then
-        if self._kept == 0:
+        if self._buffer.kept == 0:
             then()
 
     def _pump(self) -> None:
@@ -233,7 +203,7 @@ class Publisher:
             # Somebody has deleted it meanwhile.
             self._declared.discard(queue)
             self._queues.as_they_are.discard(queue)
-            self.keep(Publish(queue, body, properties, declared=True), at_all_costs=True)
+            self.tell_at_all_costs(Publish(queue, body, properties, declared=True))
 
     def _hand_over_later(self, messages: list[Publish]) -> None:
         self._counters.republished += len(messages)

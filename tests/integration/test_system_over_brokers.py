@@ -1,4 +1,4 @@
-"""Sagas whose services are elsewhere: the same plans, the same services, joined by RabbitMQ."""
+"""Sagas whose services are elsewhere: the same plans, the same services, joined by each of the brokers."""
 
 import subprocess
 import sys
@@ -13,6 +13,7 @@ import pytest
 from amends import Compensated, Completed, PlanError, Refused, Results, Retry, Saga, System, retriable, step
 from tests.actors.patience import refuse_some
 from tests.actors.trip import LONG_S, BookTrip, Fares, Script, Seats, TakeSeat, Tickets, Trip, effects
+from tests.brokers import ABroker
 from tests.rabbitmq import Rabbit
 
 FOREIGN = Path(__file__).with_name("foreign_meals.py")
@@ -51,9 +52,9 @@ class DineOnBoard(Saga, name="dine-on-board"):
 
 
 @contextmanager
-def the_foreign_service(rabbit: Rabbit) -> Iterator[None]:
+def the_foreign_service(broker: ABroker) -> Iterator[None]:
     """A process of its own, which knows nothing of amends."""
-    program = subprocess.Popen([sys.executable, "-I", str(FOREIGN), rabbit.url, rabbit.prefix])
+    program = subprocess.Popen([sys.executable, "-I", str(FOREIGN), *broker.place])
     try:
         yield
     finally:
@@ -62,13 +63,13 @@ def the_foreign_service(rabbit: Rabbit) -> Iterator[None]:
 
 
 @pytest.fixture
-def stack(rabbit: Rabbit) -> Iterator[ExitStack]:
+def stack(broker: ABroker) -> Iterator[ExitStack]:
     """What is open, closed before the queues are deleted."""
     with ExitStack() as stack:
         yield stack
 
 
-def test_services_in_another_system(rabbit: Rabbit, tmp_path: Path, stack: ExitStack) -> None:
+def test_services_in_another_system(broker: ABroker, tmp_path: Path, stack: ExitStack) -> None:
     """What completes is done once in each of them, and what is refused is undone."""
     script = Script(fare=refuse_some)
     services = [Seats.spec(script), Fares.spec(script), Tickets.spec(script)]
@@ -78,12 +79,12 @@ def test_services_in_another_system(rabbit: Rabbit, tmp_path: Path, stack: ExitS
         services=[],
         elsewhere=[Seats, Fares, Tickets],
         node="node",
-        broker=rabbit.settings(),
+        broker=broker.settings(),
     )
     stack.enter_context(node)
     # The commands wait in their queues for whoever comes to serve them.
     handles = [node.start(BookTrip, Trip(f"trip-{number}")) for number in range(1, 31)]
-    stack.enter_context(System(tmp_path / "services", sagas=[], services=services, broker=rabbit.settings()))
+    stack.enter_context(System(tmp_path / "services", sagas=[], services=services, broker=broker.settings()))
     outcomes = [handle.result(LONG_S) for handle in handles]
     assert [type(outcome) for outcome in outcomes] == [Completed, Completed, Compensated] * 10
     done = effects(tmp_path / "services")
@@ -91,30 +92,29 @@ def test_services_in_another_system(rabbit: Rabbit, tmp_path: Path, stack: ExitS
     assert done["tickets"].count("ticket") == 20
 
 
-def test_services_beside_the_sagas_and_in_another_process(rabbit: Rabbit, tmp_path: Path, stack: ExitStack) -> None:
+def test_services_beside_the_sagas_and_in_another_process(broker: ABroker, tmp_path: Path, stack: ExitStack) -> None:
     """A process may have both, and all of it goes through the broker."""
     script = Script()
     here = [Seats.spec(script), Tickets.spec(script)]
-    stack.enter_context(System(tmp_path / "fares", sagas=[], services=[Fares.spec(script)], broker=rabbit.settings()))
+    stack.enter_context(System(tmp_path / "fares", sagas=[], services=[Fares.spec(script)], broker=broker.settings()))
     node = System(
-        tmp_path / "node", sagas=[BookTrip], services=here, elsewhere=[Fares], node="node", broker=rabbit.settings()
+        tmp_path / "node", sagas=[BookTrip], services=here, elsewhere=[Fares], node="node", broker=broker.settings()
     )
     stack.enter_context(node)
     assert isinstance(node.run(BookTrip, Trip("trip"), timeout_s=LONG_S), Completed)
 
 
-def test_service_in_another_language_takes_part(rabbit: Rabbit, tmp_path: Path, stack: ExitStack) -> None:
+def test_service_in_another_language_takes_part(broker: ABroker, tmp_path: Path) -> None:
     """Written against the page on the wire format, it does, refuses and undoes like any other."""
 
     def no_seat_for_bob(service: Any, name: str) -> Any:
         return Refused("no seat") if "Bob" in name else None
 
-    stack.enter_context(the_foreign_service(rabbit))
     seats = Seats.spec(Script(seat=no_seat_for_bob))
-    broker = rabbit.settings()
-    system = System(tmp_path, sagas=[DineOnBoard], services=[seats], elsewhere=["meals"], broker=broker)
-    stack.enter_context(system)
-    outcomes = {name: system.run(DineOnBoard, Trip(name), timeout_s=LONG_S) for name in ("Ada", "Bob", "Greedy", "Eve")}
+    system = System(tmp_path, sagas=[DineOnBoard], services=[seats], elsewhere=["meals"], broker=broker.settings())
+    with system, the_foreign_service(broker):
+        guests = ("Ada", "Bob", "Greedy", "Eve")
+        outcomes = {name: system.run(DineOnBoard, Trip(name), timeout_s=LONG_S) for name in guests}
     assert outcomes["Bob"] == Compensated("seat", "no seat")
     assert outcomes["Greedy"] == Compensated("starter", "no meal is large enough")
     ada, eve = outcomes["Ada"], outcomes["Eve"]
@@ -125,15 +125,15 @@ def test_service_in_another_language_takes_part(rabbit: Rabbit, tmp_path: Path, 
     assert effects(tmp_path)["seats"] == ["seat", "seat"]
 
 
-def test_open_instance_goes_on_in_the_next_process(rabbit: Rabbit, tmp_path: Path, stack: ExitStack) -> None:
+def test_open_instance_goes_on_in_the_next_process(broker: ABroker, tmp_path: Path, stack: ExitStack) -> None:
     """Of the same node, whose replies have waited for it."""
     node = {"sagas": [BookTrip], "services": [], "elsewhere": [Seats, Fares, Tickets]}
-    with System(tmp_path / "node", node="node", broker=rabbit.settings(), **node) as system:  # type: ignore[arg-type]  # as above
+    with System(tmp_path / "node", node="node", broker=broker.settings(), **node) as system:  # type: ignore[arg-type]  # as above
         system.start(BookTrip, Trip("trip"), key="trip")
     script = Script()
     services = [Seats.spec(script), Fares.spec(script), Tickets.spec(script)]
-    stack.enter_context(System(tmp_path / "services", sagas=[], services=services, broker=rabbit.settings()))
-    system = System(tmp_path / "node", node="node", broker=rabbit.settings(), **node)  # type: ignore[arg-type]  # as above
+    stack.enter_context(System(tmp_path / "services", sagas=[], services=services, broker=broker.settings()))
+    system = System(tmp_path / "node", node="node", broker=broker.settings(), **node)  # type: ignore[arg-type]  # as above
     stack.enter_context(system)
     outcome = system.run(BookTrip, Trip("trip"), key="trip", timeout_s=LONG_S)
     assert isinstance(outcome, Completed)
