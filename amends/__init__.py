@@ -12,7 +12,8 @@ from amends.actors.finding import Found
 from amends.actors.handle import Handle
 from amends.actors.handlers import handles, undoes, verifies
 from amends.actors.service import Service
-from amends.actors.system import Status, System
+from amends.actors.status import Status
+from amends.actors.system import System
 from amends.protocol.errors import (
     AmendsError,
     BrokerUnavailable,

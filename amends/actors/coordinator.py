@@ -1,15 +1,12 @@
-"""The coordinator: the front door, and the keeper of the instances.
+"""The coordinator: the front door.
 
-It starts an instance once per key, admits no more than a limit, runs every open instance
-again after a restart, and restarts instances that fail, each with a restart intensity of its
-own: one that keeps failing is reported as stuck and tried again slowly, and the others run.
-Whether a key is known is the journal's to say. Callers' futures live in `Callers`, which
-outlives it.
+It starts an instance once per key, admits no more than a limit, and runs every open instance
+again after a restart; how they are kept is `instances`' business. Whether a key is known is
+the journal's to say. Callers' futures live in `Callers`, which outlives it.
 """
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +23,7 @@ from amends.actors.callers import (
     Submit,
     ToInstance,
 )
+from amends.actors.instances import Instances, Opening, Respawn
 from amends.actors.journal.messages import (
     Adopted,
     History,
@@ -48,11 +46,9 @@ from amends.actors.saga import (
     InstanceUnreadable,
     Intervene,
     Plans,
-    SagaActor,
     Surroundings,
     state_of,
 )
-from amends.actors.timers import After
 from amends.protocol.errors import (
     AmendsError,
     BrokerUnavailable,
@@ -61,36 +57,20 @@ from amends.protocol.errors import (
     Overloaded,
     SystemStopped,
 )
-from amends.protocol.events import CancelAsked, Decision
+from amends.protocol.events import CancelAsked
 from amends.protocol.machine import begin
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Started
-from amends.protocol.saga import Plan
 from amends.protocol.state import outcome
 from amends.supervisor import telemetry
-from amends.supervisor.actor import Actor, Failed, spawn
-from amends.supervisor.intensity import RestartWindow
+from amends.supervisor.actor import Actor, Failed
 from amends.supervisor.mailbox import Address, Mailbox
 from amends.supervisor.runtime import Runtime
 
 PAGE: Final = 500
 """Instances recovered at a time."""
 
-INTENSITY: Final = 5
-PERIOD_S: Final = 30.0
-BACKOFF_S: Final = 0.05
-BACKOFF_S_MAX: Final = 2.0
-SLOW_S: Final = 60.0
-"""How often an instance that keeps failing is tried again, in seconds."""
-
-
 _ENDED: Final = Over()
-
-
-@dataclass(frozen=True, slots=True)
-class _Respawn:
-    saga_id: SagaId
-    incarnation: int
 
 
 class Coordinator(Actor):
@@ -116,17 +96,11 @@ class Coordinator(Actor):
         super().__init__()
         self._plans = plans
         self._around = around
-        self._sagas = sagas
+        self._instances = Instances(self, sagas, around, runtime, dead)
         self._callers = callers
-        self._runtime = runtime
-        self._dead = dead
         self._max_open = max_open
         # Instances that are on disk, by the word of a journal that may have been replaced since: listed they are run.
-        self._unborn: dict[SagaId, tuple[Plan, Decision]] = {}
-        # Under which token each of them is run.
-        self._tokens: dict[SagaId, int] = {}
-        self._windows: dict[SagaId, RestartWindow] = {}
-        self._stuck: dict[SagaId, dict[str, str]] = {}
+        self._unborn: dict[SagaId, Opening] = {}
         self._unreadable: dict[SagaId, str] = {}
         self._recovered = False
         self._found = 0
@@ -168,11 +142,7 @@ class Coordinator(Actor):
         self._check_idle()
 
     def let_go(self, *, hung: bool) -> None:
-        for mailbox in list(self._sagas.values()):
-            # It is not over: whoever has asked something of it is answered by the next coordinator.
-            self._close(mailbox, None)
-        self._sagas.clear()
-        self._tokens.clear()
+        self._instances.let_go()
 
     def on_receive(self, message: object) -> None:
         handler = _HANDLERS.get(type(message))
@@ -183,7 +153,7 @@ class Coordinator(Actor):
     # Starting.
 
     def _on_submit(self, submit: Submit) -> None:
-        open_instances = len(self._sagas) + self._starting
+        open_instances = len(self._instances) + self._starting
         if submit.saga_id in self._callers.starting:
             return  # by a coordinator that failed in that very turn; asked for again in `on_start`
         if self._draining:
@@ -226,13 +196,13 @@ class Coordinator(Actor):
 
     def _on_opened(self, opened: Opened) -> None:
         starting = self._take_start(opened.saga_id)
-        if starting is None or opened.saga_id in self._sagas:
+        if starting is None or opened.saga_id in self._instances:
             return
         self._callers.wait(opened.saga_id, starting.submit.outcome)
         self.answer(starting.submit.accepted, opened.saga_id)
         opening = starting.submit.plan, starting.decision
         if self._hears_the_journal:
-            self._spawn(Grant(opened.saga_id, opened.token), opening)
+            self._instances.spawn(Grant(opened.saga_id, opened.token), opening)
         else:
             self._unborn[opened.saga_id] = opening
         telemetry.info(
@@ -271,7 +241,7 @@ class Coordinator(Actor):
         if refused.corrupt:
             self._refuse(starting.submit, AmendsError(f"the key's instance can't go on: {refused.reason}"))
         elif refused.closed:
-            self._refuse(starting.submit, BrokerUnavailable(refused.reason, len(self._sagas), self._max_open))
+            self._refuse(starting.submit, BrokerUnavailable(refused.reason, len(self._instances), self._max_open))
         else:
             self._refuse(
                 starting.submit, JournalUnavailable(f"the journal can't take a new instance: {refused.reason}")
@@ -317,16 +287,16 @@ class Coordinator(Actor):
         """Run open instances that are not run here yet; how many of them others have begun."""
         others = 0
         for grant in grants:
-            if grant.saga_id not in self._sagas:
+            if grant.saga_id not in self._instances:
                 opening = self._unborn.pop(SagaId(grant.saga_id), None)
                 others += opening is None
-                self._spawn(grant, opening)
+                self._instances.spawn(grant, opening)
         return others
 
     def _watch_unless_here(self, saga_id: SagaId) -> None:
         """See that its callers hear of its end, though another node may run it."""
         # Before all is recovered nobody knows; whoever waits is looked at then.
-        if self._recovered and saga_id not in self._sagas:
+        if self._recovered and saga_id not in self._instances:
             self.tell(self._around.journal, Watch(saga_id, self.address))
 
     def _on_history(self, history: History) -> None:
@@ -346,81 +316,31 @@ class Coordinator(Actor):
 
     # Keeping.
 
-    def _spawn(self, grant: Grant, opening: tuple[Plan, Decision] | None) -> None:
-        saga_id, token = SagaId(grant.saga_id), grant.token
-        mailbox = Mailbox(saga_id, self._runtime, keeper=self.address, dead=self._dead)
-        self._sagas[saga_id] = mailbox
-        self._tokens[saga_id] = token
-        spawn(mailbox, lambda: SagaActor(saga_id, token, self._around, opening))
-
     def _on_failed(self, failed: Failed) -> None:
-        saga_id = SagaId(failed.name)
-        mailbox = self._sagas.get(saga_id)
-        if mailbox is None or mailbox.incarnation != failed.incarnation:
-            return
-        now_s = self.clock.now_s()
-        window = self._windows.get(saga_id, RestartWindow(INTENSITY, PERIOD_S))
-        window = self._windows[saga_id] = window.add(now_s)
-        if window.exceeded:
-            self._stuck[saga_id] = {"": f"its actor failed {len(window.restarts)} times: {failed.error}"}
-        telemetry.log.error(
-            telemetry.ACTOR_FAILED,
-            actor=failed.name,
-            incarnation=failed.incarnation,
-            error=failed.error,
-            traceback=failed.traceback,
-        )
-        wait_s = SLOW_S if window.exceeded else window.backoff_s(BACKOFF_S, BACKOFF_S_MAX)
-        respawn = _Respawn(saga_id, failed.incarnation)
-        self.tell(self._around.timers, After(self.clock.now_at() + wait_s, self.address, respawn))
+        self._instances.failed(failed)
 
-    def _on_respawn(self, respawn: _Respawn) -> None:
-        mailbox = self._sagas.get(respawn.saga_id)
-        if mailbox is not None and mailbox.incarnation == respawn.incarnation and mailbox.actor is None:
-            self._around.counters.restarts += 1
-            self._stuck.pop(respawn.saga_id, None)
-            telemetry.log.warning(telemetry.ACTOR_RESTARTED, actor=respawn.saga_id, incarnation=respawn.incarnation + 1)
-            token = self._tokens[respawn.saga_id]
-            spawn(mailbox, lambda: SagaActor(respawn.saga_id, token, self._around, None))
-
-    def _on_ended(self, ended: InstanceEnded) -> None:
-        mailbox = self._sagas.pop(ended.saga_id, None)
-        self._tokens.pop(ended.saga_id, None)
-        if mailbox is not None:
-            self._close(mailbox, _ENDED)
-            # Before the journal has told its counts no instance runs, and those will have this one.
-            if self._ended is not None:
-                self._ended[type(ended.outcome).__name__.lower()] += 1
-        self._windows.pop(ended.saga_id, None)
-        self._stuck.pop(ended.saga_id, None)
-        self._tell_waiters(ended.saga_id, ended.outcome)
+    def _on_respawn(self, respawn: Respawn) -> None:
+        self._instances.respawn(respawn)
 
     def _on_stuck(self, stuck: InstanceStuck) -> None:
-        if stuck.reasons:
-            self._stuck[stuck.saga_id] = stuck.reasons
-        else:
-            self._stuck.pop(stuck.saga_id, None)
+        self._instances.is_stuck(stuck.saga_id, stuck.reasons)
+
+    def _on_ended(self, ended: InstanceEnded) -> None:
+        was_here = self._instances.remove(ended.saga_id, _ENDED)
+        # Before the journal has told its counts no instance runs, and those will have this one.
+        if was_here and self._ended is not None:
+            self._ended[type(ended.outcome).__name__.lower()] += 1
+        self._tell_waiters(ended.saga_id, ended.outcome)
 
     def _on_unreadable(self, unreadable: InstanceUnreadable) -> None:
         saga_id = unreadable.saga_id
         self._unreadable[saga_id] = unreadable.reason
         telemetry.log.error(telemetry.SAGA_QUARANTINED, saga_id=saga_id, reason=unreadable.reason)
         problem = AmendsError(f"instance {saga_id} can't go on: {unreadable.reason}")
-        mailbox = self._sagas.pop(saga_id, None)
-        self._tokens.pop(saga_id, None)
-        if mailbox is not None:
-            self._close(mailbox, Over(problem))
+        self._instances.remove(saga_id, Over(problem))
         if unreadable.corrupt:
             self.tell(self._around.journal, Quarantine(saga_id))
         self._tell_waiters(saga_id, problem)
-
-    def _close(self, mailbox: Mailbox, dead: Over | None) -> None:
-        # Late answers and alarms for an instance that is over matter to nobody, but people wait for theirs; also those
-        # whose question its actor has put aside, which gives it back when it is retired.
-        if mailbox.actor is not None:
-            mailbox.actor.retire()
-        mailbox.dead = dead
-        mailbox.close()
 
     # People.
 
@@ -429,7 +349,7 @@ class Coordinator(Actor):
         self._pass_on(message)
 
     def _pass_on(self, message: ToInstance) -> None:
-        mailbox = self._sagas.get(message.saga_id)
+        mailbox = self._instances.mailbox(message.saga_id)
         if mailbox is not None:
             self.tell(mailbox, message.message)
         elif message.saga_id in self._unreadable:
@@ -464,10 +384,10 @@ class Coordinator(Actor):
         if self._ended is None:
             return  # the journal's first word is still to come
         status = CoordinatorStatus(
-            len(self._sagas),
+            len(self._instances),
             self._starting,
             dict(self._ended),
-            dict(self._stuck),
+            dict(self._instances.stuck),
             dict(self._unreadable),
             self._recovered,
         )
@@ -476,7 +396,7 @@ class Coordinator(Actor):
         self._status_asks.clear()
 
     def _check_idle(self) -> None:
-        if self._awaiting_idle and self._recovered and not self._sagas and not self._starting:
+        if self._awaiting_idle and self._recovered and not self._instances and not self._starting:
             for future in self._awaiting_idle:
                 self.answer(future, None)
             self._awaiting_idle.clear()
@@ -497,7 +417,7 @@ _HANDLERS: dict[type, Callable[[Coordinator, Any], None]] = {
     Relayed: Coordinator._on_relayed,
     History: Coordinator._on_history,
     Failed: Coordinator._on_failed,
-    _Respawn: Coordinator._on_respawn,
+    Respawn: Coordinator._on_respawn,
     InstanceEnded: Coordinator._on_ended,
     InstanceStuck: Coordinator._on_stuck,
     InstanceUnreadable: Coordinator._on_unreadable,

@@ -5,11 +5,10 @@ runtimes; what is built of them is `tree`'s business.
 """
 
 import atexit
-import inspect
 import os
 import socket
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -28,21 +27,22 @@ from amends.actors.callers import (
     ToInstance,
 )
 from amends.actors.finding import Found, found
+from amends.actors.given import plans_of, specs_of
 from amends.actors.handle import Handle
 from amends.actors.journal.messages import Find, History
 from amends.actors.saga import Cancel, Intervene
 from amends.actors.service import Service, ServiceSpec
+from amends.actors.status import Status, blocked, queue_status
 from amends.actors.storage.folder import Folder
 from amends.actors.storage.port import Storage
-from amends.actors.transport.counters import LineStatus
 from amends.actors.transport.in_process import InProcess
 from amends.actors.transport.port import Broker, Line, Transport
-from amends.actors.tree import OWN_NAMES, Ground, Plot, Runtimes, Tree
+from amends.actors.tree import Ground, Plot, Runtimes, Tree
 from amends.protocol import codec
 from amends.protocol.errors import AmendsError, InputError, PlanError, SystemStopped
 from amends.protocol.events import CancelAnswer, Intervention, RetryNow, Skip, SupplyResult
 from amends.protocol.messages import SagaId
-from amends.protocol.saga import Contracts, Plan, Saga, check_with_services
+from amends.protocol.saga import Plan, Saga
 from amends.protocol.state import Outcome
 from amends.supervisor.actor import Kill
 from amends.supervisor.mailbox import Address, DeadLetter, Mailbox
@@ -60,56 +60,6 @@ Wrap = Callable[[Transport, Address, Clock], Transport]
 """Makes a transport around another, given the timers and the clock; see `amends.testing.unreliable`."""
 
 
-class QueueStatus(msgspec.Struct, frozen=True):
-    """One actor's queue, since the system was opened.
-
-    Attributes:
-        waiting: messages in it now.
-        waits: messages whose wait was measured, one a turn at most; see `supervisor.mailbox`.
-        waited_s, longest_s: how long they waited before the actor took them, summed and at most.
-    """
-
-    waiting: int
-    waits: int
-    waited_s: float
-    longest_s: float
-
-    @property
-    def mean_s(self) -> float:
-        return self.waited_s / self.waits if self.waits else 0.0
-
-
-class Status(msgspec.Struct, frozen=True):
-    """A system at one moment.
-
-    Attributes:
-        open: instances that are running; completed, compensated, quarantined: all in the journal.
-        stuck: why, by step, by instance; a person should look at each.
-        unreadable: why an open instance is not run, by instance.
-        restarts, retries, undone, dead_letters, stuck_turns: since the system was opened; `undone` counts steps.
-        mailboxes: the queue of each actor but the instances.
-        recovered: whether every instance found open at the start is running again.
-        blocked: why an actor (the journal, a service) can't work now, as for a database that is away, by name.
-        line: of the broker's; None without one.
-    """
-
-    open: int
-    completed: int
-    compensated: int
-    quarantined: int
-    stuck: dict[SagaId, dict[str, str]]
-    unreadable: dict[SagaId, str]
-    restarts: int
-    retries: int
-    undone: int
-    dead_letters: int
-    stuck_turns: int
-    mailboxes: dict[str, QueueStatus]
-    recovered: bool
-    blocked: dict[str, str]
-    line: LineStatus | None
-
-
 class System:
     """Sagas and services on the databases of one place; without sagas it needs, and opens, no journal.
 
@@ -125,7 +75,7 @@ class System:
         transport: wraps the transport, as to lose messages in a drill.
         journal: another PostgreSQL database that keeps the journal, in the same form.
         node: the name of this process among those that share a journal or a broker, which no other one may have; the
-            next process of that name goes on where it stopped. Without one each opening has a new name.
+            next process of that name goes on where it stopped. A process that shares none needs no name.
         lease_s: how long this node may be away from a journal that it shares before the others adopt what it had, in
             seconds; it renews that right six times as often.
         broker: carries messages between this process and others; without one everything is in this process.
@@ -158,10 +108,15 @@ class System:
         if not lease_s >= _LEASE_S_MIN:
             raise InputError("System", "lease_s", f"found {lease_s!r}, wanted at least {_LEASE_S_MIN} seconds")
         self._storage = _storage(place, journal, node, lease_s)
-        specs = _specs(services)
+        specs = specs_of(services)
         if elsewhere and broker is None:
             raise PlanError("elsewhere: services of other processes are reached by a broker; wanted one")
-        self._plans = _plans(sagas, specs, elsewhere)
+        self._plans = plans_of(sagas, specs, elsewhere)
+        if node and journal and specs and broker is None and not _is_url(place):
+            raise PlanError(
+                f"node {node!r}: others that share its journal go on with its instances when it is gone, and its "
+                "services are in a folder that only it has; keep them on the server too, or reach them by a broker"
+            )
         self._plot = Plot(specs, self._plans, max_open, retention_s)
         self._wrap = transport
         self._node = node
@@ -384,9 +339,9 @@ class System:
             undone=counters.undone,
             dead_letters=counters.dead_letters,
             stuck_turns=counters.stuck_turns,
-            mailboxes={name: _queue_status(mailbox) for name, mailbox in running.mailboxes.items()},
+            mailboxes={name: queue_status(mailbox) for name, mailbox in running.mailboxes.items()},
             recovered=told.recovered,
-            blocked={name: why for name, mailbox in running.mailboxes.items() if (why := _blocked(mailbox))},
+            blocked={name: why for name, mailbox in running.mailboxes.items() if (why := blocked(mailbox))},
             line=None if self._line is None else self._line.status(),
         )
 
@@ -440,71 +395,21 @@ class System:
         return tree
 
 
+def _is_url(place: str | Path) -> bool:
+    return "://" in str(place)
+
+
 def _storage(place: str | Path, journal: str | None, node: str, lease_s: float) -> Storage:
-    on_server = "://" in str(place)
-    if not on_server and journal is None:
+    if not _is_url(place) and journal is None:
         return Folder(Path(place))
     try:
         from amends.actors.storage.postgres import JournalOnServer, Server  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise AmendsError(f"{error}; a database on a server needs `pip install 'amends[postgres]'`") from error
-    if on_server:
+    if _is_url(place):
         return Server(str(place), journal, node, lease_s)
     assert journal is not None
     return JournalOnServer(Path(place), journal, node, lease_s)
-
-
-def _queue_status(mailbox: Mailbox) -> QueueStatus:
-    return QueueStatus(len(mailbox), mailbox.waits, mailbox.waited_s, mailbox.longest_s)
-
-
-def _blocked(mailbox: Mailbox) -> str:
-    actor = mailbox.actor
-    return "it has failed, and is about to be started again" if actor is None else actor.blocked
-
-
-def _specs(services: Iterable[type[Service] | ServiceSpec]) -> dict[str, ServiceSpec]:
-    specs: dict[str, ServiceSpec] = {}
-    for service in services:
-        spec = service if isinstance(service, ServiceSpec) else ServiceSpec(service)
-        name = spec.service.name
-        try:
-            inspect.signature(spec.service).bind(*spec.arguments, **dict(spec.keywords))
-        except TypeError as error:
-            made = f"{spec.service.__name__}.spec(...)"
-            raise PlanError(f"services: {name!r} can't be made: {error}; give its arguments with {made}") from None
-        if name in specs:
-            raise PlanError(f"services: {name!r} stands twice; give each service its own name")
-        if name in OWN_NAMES:
-            raise PlanError(f"services: {name!r} is the name of an actor of every system; wanted another name")
-        specs[name] = spec
-    return specs
-
-
-def _plans(
-    sagas: Iterable[type[Saga]], specs: Mapping[str, ServiceSpec], elsewhere: Iterable[type[Service] | str]
-) -> dict[tuple[str, int], Plan]:
-    known = {name: spec.service for name, spec in specs.items()}
-    unseen: set[str] = set()
-    for service in elsewhere:
-        name = service if isinstance(service, str) else service.name
-        if name in known or name in unseen:
-            raise PlanError(f"elsewhere: {name!r} stands twice; a service that is here as well stands in services only")
-        if isinstance(service, str):
-            unseen.add(name)
-        else:
-            known[name] = service
-    contracts: Contracts = {
-        name: {command: (h.command, h.handling) for command, h in service.handlers.items()}
-        for name, service in known.items()
-    }
-    plans: dict[tuple[str, int], Plan] = {}
-    for saga in sagas:
-        check_with_services(saga.plan, contracts, unseen)
-        if (saga.plan.name, saga.plan.version) in plans:
-            raise PlanError(f"saga {saga.plan.name!r} version {saga.plan.version}: two plans of that name and version")
-        plans[saga.plan.name, saga.plan.version] = saga.plan
-    return plans
 
 
 _open_systems: "weakref.WeakSet[System]" = weakref.WeakSet()

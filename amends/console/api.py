@@ -11,7 +11,8 @@ from urllib.parse import unquote
 import msgspec
 
 from amends.actors.finding import Found
-from amends.actors.system import Status, System
+from amends.actors.status import Status
+from amends.actors.system import System
 from amends.protocol import codec
 from amends.protocol.errors import (
     AmendsError,

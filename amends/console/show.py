@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from amends.actors.journal.store import Instance
-from amends.actors.system import QueueStatus
+from amends.actors.status import QueueStatus
 from amends.console.plans import PlanUse
 from amends.console.progress import Progress, StepProgress
 from amends.console.timings import SagaTimings, Spread, Timings

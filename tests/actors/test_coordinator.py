@@ -9,7 +9,8 @@ import pytest
 
 from amends import AmendsError, BrokerUnavailable, JournalUnavailable, KeyConflict, Overloaded, SystemStopped
 from amends.actors.callers import AskStatus, AwaitIdle, Callers, Drain, Submit, ToInstance
-from amends.actors.coordinator import INTENSITY, SLOW_S, Coordinator
+from amends.actors.coordinator import Coordinator
+from amends.actors.instances import INTENSITY, SLOW_S
 from amends.actors.journal.messages import (
     Adopted,
     Append,

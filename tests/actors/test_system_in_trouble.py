@@ -33,6 +33,7 @@ from tests.actors.trip import (
     HastyTrip,
     LossyTrip,
     Script,
+    Seats,
     Trip,
     all_or_nothing,
     effects,
@@ -370,6 +371,12 @@ def test_poisoned_instance_harms_no_other(booking: OpenSystem, tmp_path: Path) -
 
     until(kill_it)
     assert isinstance(system.run(BookTrip, Trip("b"), timeout_s=LONG_S), Completed)
+
+
+def test_services_that_no_other_node_could_reach_are_refused(tmp_path: Path) -> None:
+    """Whoever adopted an instance would do its steps once more, in a folder of its own."""
+    with pytest.raises(PlanError, match=r"node 'a'.*folder that only it has"):
+        System(tmp_path, sagas=[], services=[Seats.spec(Script())], journal="postgresql://localhost/x", node="a")
 
 
 def test_lease_that_nobody_could_keep_is_refused(tmp_path: Path) -> None:

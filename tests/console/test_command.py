@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from amends import Refused
-from amends.actors.system import QueueStatus
+from amends.actors.status import QueueStatus
 from amends.console import show
 from amends.console.command import look_command
 from amends.protocol.records import FORWARD, Decided, StepDone, StepStuck

@@ -2,7 +2,7 @@
 
 import pytest
 
-from amends.actors.system import QueueStatus
+from amends.actors.status import QueueStatus
 from amends.testing import Schedule, SimulatedSystem
 from tests.actors.trip import BookTrip, Fares, Script, Seats, Tickets, Trip
 

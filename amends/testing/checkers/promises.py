@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 
-from amends.actors.coordinator import INTENSITY, PERIOD_S, SLOW_S
+from amends.actors.instances import INTENSITY, PERIOD_S, SLOW_S
 from amends.actors.tree import OWN_NAMES, ROOT_WINDOW, SERVICES_WINDOW
 from amends.protocol.events import CancelAnswer
 from amends.protocol.messages import SagaId
