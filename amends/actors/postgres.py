@@ -102,6 +102,11 @@ def in_schema(place: Target, schema: str) -> Target:
     return Target(f"{place.name.rpartition('=')[0]}={_checked(schema)}", schema, place.settings)
 
 
+def service_schema(place: Target, service: str) -> str:
+    """The schema of a service whose system has its journal in a place."""
+    return f"{place.schema}_{service.replace('-', '_')}"
+
+
 def _checked(schema: str) -> str:
     if not schema.isidentifier() or not schema.isascii() or len(schema) > 63 or schema.startswith("pg_"):
         raise StorageError(f"schema {schema!r}: wanted a name of letters, digits and _, up to 63 of them")

@@ -19,7 +19,7 @@ from rich.console import Console
 from amends.console.command import look_command
 from amends.demo import crash, duplicates, many
 from amends.demo.faults import FaultPlan
-from amends.demo.options import FOLDER, audited, fault_options, in_folder, plan_of, telling_errors
+from amends.demo.options import FOLDER, FOLDER_OR_URL, audited, fault_options, in_folder, plan_of, telling_errors
 from amends.demo.screen import show_reading
 from amends.demo.systems.command_line import add_systems
 from amends.demo.systems.coordinator import PlaceOrder
@@ -89,9 +89,9 @@ def duplicates_command(data: Path | None, copies: int, **chosen: Any) -> None:
 
 
 @main.command("audit")
-@click.option("--data", required=True, type=FOLDER)
-def audit_command(data: Path) -> None:
-    """Audit the databases that a demo left."""
+@click.option("--data", required=True, type=FOLDER_OR_URL, help="A folder, or postgresql://...?schema=shop.")
+def audit_command(data: Path | str) -> None:
+    """Audit the databases that a demo left, or those of a shop on a PostgreSQL server."""
     with telling_errors():
         sys.exit(0 if audited(data, console) else 1)
 

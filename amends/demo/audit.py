@@ -56,9 +56,9 @@ class Finding(Struct, frozen=True):
     rows: list[Row]
 
 
-def audit(folder: Path) -> list[Finding]:
-    """Run every check on the databases of a folder."""
-    with opened(folder) as db:
+def audit(place: Path | str) -> list[Finding]:
+    """Run every check on the databases of a folder, or of a PostgreSQL URL."""
+    with opened(place) as db:
         return findings(db)
 
 
@@ -67,9 +67,9 @@ def findings(db: apsw.Connection) -> list[Finding]:
     return [Finding(check.__name__, title(check), check(db)) for check in CHECKS]
 
 
-def effect_counts(folder: Path) -> dict[str, int]:
+def effect_counts(place: Path | str) -> dict[str, int]:
     """How often the shop did what must be done once for an order."""
-    with opened(folder) as db:
+    with opened(place) as db:
         rows = _rows(
             db,
             """

@@ -1,8 +1,9 @@
-"""The shop's databases in a folder, on one connection that can change none of them.
+"""The shop's databases in a folder or on a server, on one connection that can change none of them.
 
 A service without a file is one that nobody used; its tables are there all the same, and empty.
 """
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,8 +33,25 @@ def attach_unused(db: apsw.Connection, service: str) -> None:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[apsw.Connection]:
-    """One connection that sees all databases of the folder and can change none of them."""
+def opened(place: Path | str) -> Iterator[apsw.Connection]:
+    """One connection that sees all databases of a folder, or copies of those a URL names, and can change none."""
+    if isinstance(place, Path):
+        with _opened(place) as db:
+            yield db
+        return
+    from amends.demo.copying import NotCopied, copy  # noqa: PLC0415 - an extra
+
+    with tempfile.TemporaryDirectory(prefix="amends-audit-") as folder:
+        try:
+            copy(place, SERVICES, Path(folder))
+        except NotCopied as error:
+            raise NotAuditable(str(error)) from None
+        with _opened(Path(folder)) as db:
+            yield db
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[apsw.Connection]:
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
     db = apsw.Connection(":memory:", flags=flags)
     try:

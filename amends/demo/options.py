@@ -25,6 +25,18 @@ SHARE = click.FloatRange(0.0, 1.0)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
+
+class FolderOrUrl(click.Path):
+    """A folder, or the URL of a PostgreSQL database."""
+
+    name = "folder or url"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        return value if "://" in str(value) else super().convert(value, param, context)
+
+
+FOLDER_OR_URL = FolderOrUrl(file_okay=False, path_type=Path)
+
 FAULTS = {
     "declined": (0.03, "orders whose payment is declined"),
     "short-stock": (0.02, "orders that find an empty shelf (besides those that really do)"),
@@ -80,9 +92,9 @@ def in_folder(
     sys.exit(0 if good else 1)
 
 
-def audited(folder: Path, console: Console, *, in_short: bool = False) -> bool:
-    """Audit a folder and show the result: whether nothing was found."""
-    findings = audit(folder)
+def audited(place: Path | str, console: Console, *, in_short: bool = False) -> bool:
+    """Audit a folder, or what a URL names, and show the result: whether nothing was found."""
+    findings = audit(place)
     clean = not any(finding.rows for finding in findings)
     if clean and in_short:
         console.print(f"audit, read from the databases: {len(findings)} checks, all ok", highlight=False)

@@ -1,33 +1,34 @@
-"""What the shop's tests share: services over a database in memory, without the engine around them."""
+"""What the shop's tests share: services over a database, without the engine around them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import apsw
 import pytest
 
 from amends import Service
-from amends.actors.database.sqlite import SqliteDatabase
 from amends.demo.faults import FaultPlan, Faults
+from tests.conformance.databases import KINDS, a_place
 
 S = TypeVar("S", bound=Service)
 Opened = Callable[..., S]
 
 
-@pytest.fixture
-def opened() -> Callable[[type[S]], S]:
-    """Make a service with its tables in an empty database; the arguments of `FaultPlan` may follow."""
+@pytest.fixture(params=KINDS)
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[type[S]], S]]:
+    """Make a service with its tables in an empty database of either kind; the arguments of `FaultPlan` may follow."""
+    with ExitStack() as stack:
 
-    def make(service: type[S], **plan: float) -> S:
-        def hang(seconds: float) -> None:
-            raise TimeoutError(f"would hang for {seconds} s")
+        def make(service: type[S], **plan: float) -> S:
+            def hang(seconds: float) -> None:
+                raise TimeoutError(f"would hang for {seconds} s")
 
-        # An actor is only ever made for a mailbox; a handler needs none, so its service is not made as one.
-        made: Any = service.__new__(service)
-        made.faults = Faults(FaultPlan(**plan), hang=hang)  # type: ignore[arg-type]
-        made.db = SqliteDatabase(apsw.Connection(":memory:"))
-        for script in service.migrations["sqlite"]:
-            made.db.execute(script)
-        return cast("S", made)
+            # An actor is only ever made for a mailbox; a handler needs none, so its service is not made as one.
+            made: Any = service.__new__(service)
+            made.faults = Faults(FaultPlan(**plan), hang=hang)  # type: ignore[arg-type]
+            place = stack.enter_context(a_place(request.param, tmp_path))
+            made.db = place.open({"service": service.migrations})
+            return cast("S", made)
 
-    return make
+        yield make

@@ -81,7 +81,7 @@ class Database(Protocol):
         ...
 
     def __enter__(self) -> object:
-        """What is done inside is taken back if it ends with an error; the transaction goes on."""
+        """What is done inside is taken back if it ends with an error; the transaction goes on, if there was one."""
         ...
 
     def __exit__(

@@ -129,6 +129,9 @@ class PostgresDatabase:
         return self._total_changes
 
     def __enter__(self) -> object:
+        if not self.in_transaction:
+            self.begin()
+            return self
         self._depth += 1
         self.savepoint(f"amends_{self._depth}")
         return self
@@ -136,6 +139,10 @@ class PostgresDatabase:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
+        if not self._depth:
+            # The outermost of those is a transaction of its own.
+            self.commit() if kind is None else self.rollback()
+            return None
         name = f"amends_{self._depth}"
         self._depth -= 1
         if kind is not None:
@@ -342,8 +349,9 @@ class PostgresDatabase:
         lost = self._db is None or self._db.closed
         self._for_good = lost or postgres.may_pass(error)
         kind = Conflict if code in _CONFLICTS and not lost else DatabaseError if self._for_good else Aborted
-        self._trouble = kind(self._said(error), code, _VIOLATES.get(code))
-        return self._trouble
+        made = kind(self._said(error), code, _VIOLATES.get(code))
+        self._trouble = made if self._begun else None
+        return made
 
     def _said(self, error: psycopg.Error) -> str:
         return postgres.said(error, self._place)

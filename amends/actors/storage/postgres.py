@@ -77,7 +77,7 @@ class Server:
 
     def place_of(self, service: str) -> postgres.Target:
         """The schema of a service, or StorageError."""
-        schema = f"{self._place.schema}_{service.replace('-', '_')}"
+        schema = postgres.service_schema(self._place, service)
         other = self._services.setdefault(schema, service)
         if other != service:
             raise StorageError(f"{self.name}: services {other!r} and {service!r} would share the schema {schema!r}")

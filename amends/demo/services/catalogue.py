@@ -11,6 +11,7 @@ import msgspec
 from amends import Database, Refused
 from amends.demo.domain import CURRENCY, DIGITS, Money
 from amends.demo.messages import Price
+from amends.demo.services.dialects import listed
 
 NO_PRICE = "no_price"
 BAD_PRICE = "bad_price"
@@ -21,7 +22,7 @@ _DIGITS_MAX = 40
 
 _SET = (
     "insert into prices (item_id, price, place) values (?1, ?2, (select coalesce(max(place), 0) + 1 from prices)) "
-    "on conflict do update set price = excluded.price, version = version + 1"
+    "on conflict (item_id) do update set price = excluded.price, version = prices.version + 1"
 )
 
 
@@ -40,11 +41,10 @@ def set_prices(db: Database, prices: Mapping[str, Price | None]) -> Refused | No
 
 def prices(db: Database, item_ids: Iterable[str] | None) -> dict[str, Price]:
     """As they were given, in the order in which they were first set."""
-    rows = db.execute(
-        "select item_id, price from prices where ?1 is null or item_id in (select value from json_each(?1)) "
-        "order by place",
-        (None if item_ids is None else msgspec.json.encode(list(item_ids)).decode(),),
-    )
+    these, values = "", tuple[str, ...]()
+    if item_ids is not None:
+        these, values = f"where item_id in ({listed(db)})", (msgspec.json.encode(list(item_ids)).decode(),)
+    rows = db.execute(f"select item_id, price from prices {these} order by place", values)
     return {str(item_id): cast("Price", msgspec.json.decode(str(price))) for item_id, price in rows}
 
 

@@ -30,6 +30,7 @@ from amends.demo.messages import (
     TakeStock,
 )
 from amends.demo.services import catalogue, migrations
+from amends.demo.services.dialects import listed
 from amends.demo.services.shelves import (
     PUT_BACK,
     SEND_OUT,
@@ -60,8 +61,8 @@ _GIVE_BACK = (
 _TAKEN = "select item_id, price, quantity from reservations where order_id = ? and state = 'taken'"
 _ENTER_TAKEN = (
     "insert into reservations (order_id, item_id, quantity, state, price) values (?, ?, ?, 'taken', ?) "
-    "on conflict do update set quantity = excluded.quantity, state = 'taken', price = excluded.price, "
-    "version = version + 1"
+    "on conflict (order_id, item_id) do update set quantity = excluded.quantity, state = 'taken', "
+    "price = excluded.price, version = reservations.version + 1"
 )
 
 
@@ -177,10 +178,11 @@ class Inventory(Service, name="inventory", migrations=migrations("inventory"), h
 
     @answers(StockLevels)
     def levels(self, query: StockLevels) -> dict[str, int]:
+        these, values = "", tuple[str, ...]()
+        if query.item_ids is not None:
+            these, values = f"and item_id in ({listed(self.db)})", (msgspec.json.encode(query.item_ids).decode(),)
         rows: list[Any] = self.db.execute(
-            "select item_id, on_hand from stock where place is not null "
-            "and (?1 is null or item_id in (select value from json_each(?1))) order by place",
-            (None if query.item_ids is None else msgspec.json.encode(query.item_ids).decode(),),
+            f"select item_id, on_hand from stock where place is not null {these} order by place", values
         ).fetchall()
         return dict(rows)
 
@@ -219,7 +221,10 @@ class Inventory(Service, name="inventory", migrations=migrations("inventory"), h
     def _wait_on(self, wait: Wait) -> Done[Reserved] | Refused | Later:
         if wait.verdict is not None:
             return Refused(wait.verdict)
-        if wait.ask.missing:
+        missing = wait.ask.missing
+        if missing:
+            # That was looked at when the step began to wait; but not what another process did at that very moment.
+            self._queue.settle(missing)
             return Later(_WAITS)
         self._queue.leave(wait)
         return Done(Reserved(sum(wait.units.values())))

@@ -24,6 +24,7 @@ from amends.demo.messages import (
     SetPaymentRecords,
 )
 from amends.demo.services import migrations
+from amends.demo.services.dialects import listed, paired
 from amends.demo.versioned import States, on_fresh_data, write_rows
 
 DECLINED = "card_declined"
@@ -46,16 +47,16 @@ _MOVEMENT = (
 # All accounts in one statement, so that the payments are read once.
 _LIMITS = (
     "insert into limits (account, limit_minor, used_minor) "
-    "select l.key, l.value, coalesce(u.used_minor, 0) from json_each(?) l left join "
+    "select l.key, l.value, coalesce(u.used_minor, 0) from {} l left join "
     "(select account, sum(amount_minor) as used_minor from payments "
     "where state in ('held', 'captured', 'charged') group by account) u on u.account = l.key where true "
-    "on conflict do update set limit_minor = excluded.limit_minor, version = version + 1"
+    "on conflict (account) do update set limit_minor = excluded.limit_minor, version = limits.version + 1"
 )
 _USE = "update limits set used_minor = ?, version = version + 1 where account = ? and version = ?"
 _PAID = "select account, amount_minor from payments where order_id = ?"
 _RECORD = (
     "insert into records (order_id, record) values (?, ?) "
-    "on conflict do update set record = excluded.record, version = version + 1"
+    "on conflict (order_id) do update set record = excluded.record, version = records.version + 1"
 )
 
 _payments = States("payments")
@@ -136,7 +137,7 @@ class Payment(Service, name="payment", migrations=migrations("payment"), handler
         lifted = [(account,) for account, limit in command.limits.items() if limit is None]
         limits = {account: limit for account, limit in command.limits.items() if limit is not None}
         self.db.executemany("delete from limits where account = ?", lifted)
-        self.db.execute(_LIMITS, (_json(limits),))
+        self.db.execute(_LIMITS.format(paired(self.db)), (_json(limits),))
         return Done()
 
     @handles(SetBlacklist)
@@ -159,7 +160,7 @@ class Payment(Service, name="payment", migrations=migrations("payment"), handler
 
     @answers(PaymentRecords)
     def records(self, query: PaymentRecords) -> dict[str, str | None]:
-        these = "where order_id in (select value from json_each(?1))" if query.order_ids is not None else ""
+        these = f"where order_id in ({listed(self.db)})" if query.order_ids is not None else ""
         values = (_json(query.order_ids),) if these else ()
         return dict(self.db.execute(f"select order_id, record from records {these} order by place", values))
 

@@ -22,7 +22,8 @@ _READ = "select on_hand, version from stock where item_id = ?"
 _READ_ALL = "select on_hand, reserved, version from stock where item_id = ?"
 _SHELVE = (
     "insert into stock (item_id, on_hand, place) values (?1, ?2, ?3) "
-    "on conflict do update set on_hand = on_hand + ?2, place = coalesce(place, ?3), version = version + 1"
+    "on conflict (item_id) do update set on_hand = stock.on_hand + ?2, place = coalesce(stock.place, ?3), "
+    "version = stock.version + 1"
 )
 _COUNT = "update stock set on_hand = ?1, place = ?2, version = version + 1 where item_id = ?3 and version = ?4"
 _RECEIPT = "insert into receipts (delivery_id, item_id, quantity) values (?, ?, ?)"
@@ -94,7 +95,8 @@ class Shelves:
                     return Refused(f"{SHORT_STOCK}: {item_id}")
             changes.append((wanted, item_id, row[1]))
         before = self._db.total_changes()
-        self._db.executemany(move.sql, changes)
+        # In one order, so that two processes that change the same rows wait for each other at the first of them.
+        self._db.executemany(move.sql, sorted(changes, key=lambda change: change[1]))
         if self._db.total_changes() - before != len(changes):
             raise self._stale(units)
         for wanted, item_id, version in changes:

@@ -133,7 +133,7 @@ class Shipping(Service, name="shipping", migrations=migrations("shipping"), hand
         if not address.strip():
             return None
         last = address.rpartition(",")[2].strip()
-        found = self.db.execute("select country from countries where country = ? collate nocase", (last,)).get
+        found = self.db.execute("select country from countries where lower(country) = lower(?)", (last,)).get
         return HOME if found is None else str(found)
 
     def _rate(self, country: str, command: PrepareShipment) -> tuple[str, int | None]:

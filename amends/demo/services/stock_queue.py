@@ -10,17 +10,19 @@ from typing import Any, NamedTuple
 import msgspec
 
 from amends import Database, IdempotencyKey
+from amends.demo.services.dialects import listed
 from amends.demo.services.shelves import SET_ASIDE, UNKNOWN_ITEM, Shelves
 from amends.demo.services.stock_waits import Ask, Decision, Waiting, decide, orders_of, waits_for
-from amends.demo.versioned import on_fresh_data, write_rows
+from amends.demo.versioned import Stale, on_fresh_data, write_rows
 from amends.protocol.messages import SagaId
 
 Key = IdempotencyKey
 
 # No version is asked for: what is added does not depend on what was there.
 HOLD = (
-    "insert into reservations (order_id, item_id, quantity, state) values (?, ?, ?, 'held') on conflict do update "
-    "set quantity = iif(state = 'held', quantity, 0) + excluded.quantity, state = 'held', version = version + 1"
+    "insert into reservations (order_id, item_id, quantity, state) values (?, ?, ?, 'held') "
+    "on conflict (order_id, item_id) do update set state = 'held', version = reservations.version + 1, "
+    "quantity = case reservations.state when 'held' then reservations.quantity else 0 end + excluded.quantity"
 )
 _WAITS = "select saga_id, step, order_id, units, held, verdict, version from waits"
 _JOIN = (
@@ -30,10 +32,7 @@ _JOIN = (
 _SET = "update waits set held = ?, verdict = ?, version = version + 1 where saga_id = ? and step = ? and version = ?"
 _LEAVE = "delete from waits where saga_id = ? and step = ? and version = ?"
 _HELD = "select item_id, quantity from reservations where order_id = ? and state = 'held'"
-_HOLDERS = (
-    "select order_id, item_id, quantity from reservations "
-    "where state = 'held' and item_id in (select value from json_each(?))"
-)
+_HOLDERS = "select order_id, item_id, quantity from reservations where state = 'held' and item_id in ({})"
 
 
 class Wait(NamedTuple):
@@ -110,7 +109,7 @@ class StockQueue:
         asks = [wait.ask for wait in self._waits()]
         missed = {item for ask in asks for item in ask.missing}
         held: dict[str, dict[str, int]] = {}
-        rows: list[Any] = self._db.execute(_HOLDERS, (_json(sorted(missed)),)).fetchall()
+        rows: list[Any] = self._db.execute(_HOLDERS.format(listed(self._db)), (_json(sorted(missed)),)).fetchall()
         for order_id, item, units in rows:
             held.setdefault(order_id, {})[item] = units
         waiting = orders_of(asks, held)
@@ -133,7 +132,8 @@ class StockQueue:
             held, grant = wait.held, decision.grants.get(wait.key)
             if grant:
                 refused = self._shelves.move(SET_ASIDE, grant)
-                assert refused is None  # what is given out was read in this very transaction
+                if refused is not None:
+                    raise Stale(f"what was to be given out is gone: {refused.reason}")
                 self._db.executemany(HOLD, [(wait.order_id, item, units) for item, units in grant.items()])
                 held = {**held, **{item: held.get(item, 0) + units for item, units in grant.items()}}
             verdict = decision.refused.get(wait.order_id)
@@ -145,7 +145,7 @@ class StockQueue:
 
     def _waits(self, which: str = "", *values: str) -> list[Wait]:
         """In the order in which they came."""
-        rows: list[Any] = self._db.execute(f"{_WAITS} {which} order by place", values).fetchall()
+        rows: list[Any] = self._db.execute(f"{_WAITS} {which} order by place, saga_id, step", values).fetchall()
         return [
             Wait(Key(SagaId(saga_id), step), order_id, _units(units), _units(held), verdict, version)
             for saga_id, step, order_id, units, held, verdict, version in rows

@@ -1,16 +1,15 @@
 """Inventory: every unit is on the shelf, set aside or gone, and an order takes all or nothing."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import apsw
 import pytest
 
 from amends import Done, Refused
 from amends.demo.messages import CommitStock, ReceiveStock, Reserved, ReserveStock, StockConflicts
 from amends.demo.services.inventory import Inventory
 from amends.demo.versioned import WrongState
-from tests.actors.world import sqlite
-from tests.demo.services.meddling import someone_changes
+from tests.demo.services.meddling import before_each, someone_changes
 
 RESERVE = ReserveStock("o-1", {"A": 2, "B": 1})
 
@@ -81,17 +80,17 @@ def test_a_planned_shortage_takes_nothing(opened: Any) -> None:
 
 def test_two_writers_of_one_shelf_lose_nothing(inventory: Inventory) -> None:
     """A row that changed between the read and the write is read again, and the other rows are taken back."""
-    db, left = inventory.db, [2]
+    db, left = inventory.db, [1]
 
-    def someone_buys_b(cursor: apsw.Cursor, statement: str, bindings: object) -> bool:
-        if statement.startswith("update stock") and "'B'" not in statement and left[0]:
+    def someone_buys_b(sql: str, _: object) -> None:
+        if sql.startswith("update stock") and "'B'" not in sql and left[0]:
             left[0] -= 1
-            db.execute("update stock set shipped = shipped + 1, version = version + 1 where item_id = 'B'")
-        return True
+            for _ in range(2):
+                db.execute("update stock set shipped = shipped + 1, version = version + 1 where item_id = 'B'")
 
-    sqlite(db).exec_trace = someone_buys_b
+    before_each(db, someone_buys_b)
     assert inventory.reserve(RESERVE) == Done(Reserved(3))
-    # The other writer's first purchase was taken back with our first try, as both share this connection.
+    # The other writer's purchases were taken back with our first try, as both share this connection.
     assert shelves(inventory) == {"A": (3, 2, 0), "B": (0, 1, 0)}
     assert left == [0]
 
@@ -109,12 +108,11 @@ def reads(inventory: Inventory) -> list[str]:
     """From here on, the items whose rows are read."""
     seen: list[str] = []
 
-    def trace(cursor: apsw.Cursor, statement: str, bindings: Any) -> bool:
-        if statement.endswith("from stock where item_id = ?"):
-            seen.extend(bindings)
-        return True
+    def look(sql: str, values: Sequence[Any]) -> None:
+        if sql.endswith("from stock where item_id = ?"):
+            seen.extend(values)
 
-    sqlite(inventory.db).exec_trace = trace
+    before_each(inventory.db, look)
     return seen
 
 
@@ -161,9 +159,9 @@ def test_memory_that_is_ahead_is_no_conflict(inventory: Inventory) -> None:
     """Of a turn that was rolled back: nobody else was here, until somebody is."""
     conflicts = inventory.conflicts(StockConflicts())
     for order_id in ("o-1", "o-2"):
-        inventory.db.execute("begin immediate")
+        inventory.db.begin()
         inventory.reserve(ReserveStock(order_id, {"A": 1, "B": 1}))
-        inventory.db.execute("rollback")
+        inventory.db.rollback()
     inventory.reserve(ReserveStock("o-3", {"A": 1, "B": 1}))
     inventory.release(ReserveStock("o-3", {"A": 1, "B": 1}), Reserved(2))
     assert inventory.conflicts(StockConflicts()) == conflicts
@@ -195,10 +193,10 @@ def test_memory_of_what_was_taken_back_does_no_harm(inventory: Inventory) -> Non
     """A turn that is rolled back leaves versions and units that never were, and may be again."""
     inventory.reserve(ReserveStock("o-1", {"B": 1}))
     inventory.release(ReserveStock("o-1", {"B": 1}), Reserved(1))
-    inventory.db.execute("begin immediate")
+    inventory.db.begin()
     inventory.receive(ReceiveStock("d-2", {"B": 5}))
     inventory.reserve(ReserveStock("o-2", {"B": 1}))
-    inventory.db.execute("rollback")
+    inventory.db.rollback()
     # Another process brings the row to the very version that is remembered, with fewer units than that had.
     for _ in range(2):
         inventory.db.execute("update stock set version = version + 1 where item_id = 'B'")

@@ -51,8 +51,8 @@ def off(inventory: Inventory) -> list[Any]:
     """Items of which not every unit that came in is in one of the three places."""
     return inventory.db.execute(
         "select item_id, on_hand, reserved, shipped, units from stock left join "
-        "(select item_id, sum(quantity) as units from receipts group by item_id) using (item_id) "
-        "where on_hand + reserved + shipped is not units"
+        "(select item_id, sum(quantity) as units from receipts group by item_id) as came using (item_id) "
+        "where coalesce(units, -1) <> on_hand + reserved + shipped"
     ).fetchall()
 
 

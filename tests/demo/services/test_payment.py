@@ -19,8 +19,7 @@ from amends.demo.messages import (
 )
 from amends.demo.services.payment import Payment
 from amends.demo.versioned import WrongState
-from tests.actors.world import sqlite
-from tests.demo.services.meddling import someone_changes
+from tests.demo.services.meddling import before_each, someone_changes
 
 AUTHORIZE = AuthorizePayment("o-1", "u-1", "account", "17850", Money(500, "GBP"))
 CHARGE = ChargePayment("o-1", "u-1", "account", "17850", Money(500, "GBP"))
@@ -306,12 +305,11 @@ def test_two_writers_of_one_limit_lose_nothing(opened: Any) -> None:
     payment.set_limits(SetLimits({"17850": 1000}))
     db, left = payment.db, [1]
 
-    def someone_pays(cursor: Any, statement: str, bindings: object) -> bool:
-        if statement.startswith("update limits") and left[0]:
+    def someone_pays(sql: str, _: object) -> None:
+        if sql.startswith("update limits") and left[0]:
             left[0] -= 1
             db.execute("update limits set used_minor = 600, version = version + 1 where account = '17850'")
-        return True
 
-    sqlite(db).exec_trace = someone_pays
+    before_each(db, someone_pays)
     assert payment.authorize(AUTHORIZE) == Refused("insufficient_funds")
     assert used(payment) == [("17850", 1000, 600, 2)]

@@ -23,7 +23,8 @@ SCHEDULE = ScheduleShipment("o-1", {"street": "1 High Street", "city": "Leeds"})
 
 def parcels(shipping: Shipping) -> list[tuple[Any, ...]]:
     """What is booked, and the version of that."""
-    return shipping.db.execute("select order_id, address ->> 'city', state, version from shipments").fetchall()
+    address = "address" if shipping.db.dialect == "sqlite" else "address::json"
+    return shipping.db.execute(f"select order_id, {address} ->> 'city', state, version from shipments").fetchall()
 
 
 @pytest.mark.parametrize(
