@@ -83,7 +83,7 @@ def test_service_that_is_told_to_end_finishes_what_it_has_in_hand(start: Start, 
     for name in names[1:]:
         node.book(name)
     seats.terminate()
-    assert seats.event("program.draining")["signal"] == "SIGTERM"
+    assert seats.event("program.signalled")["signal"] == "SIGTERM"
     assert seats.get("/ready") == (503, {"ready": False, "reasons": ["draining"]})
     open_gate(tmp_path)
     assert seats.status() == 0
@@ -102,7 +102,7 @@ def test_service_that_is_told_to_end_waits_for_its_calls_outside(start: Start, t
     node.book("called")
     begun(tmp_path, "called")
     fares.terminate()
-    fares.event("program.draining")
+    fares.event("program.signalled")
     node.book("later")
     until(lambda: effects(tmp_path, "later")["seats"] == ["seat"])
     open_gate(tmp_path)
@@ -121,7 +121,7 @@ def test_second_signal_ends_at_once(start: Start, tmp_path: Path) -> None:
     node.book("held")
     begun(tmp_path, "held")
     seats.terminate()
-    seats.event("program.draining")
+    seats.event("program.signalled")
     seats.terminate()
     assert seats.status() == 128 + 15
     assert effects(tmp_path)["seats"] == []
@@ -141,7 +141,7 @@ def test_node_that_is_told_to_end_waits_for_its_instances(start: Start, tmp_path
     idle.request("GET", "/health")
     assert idle.getresponse().read() == b"{}"
     node.terminate()
-    node.event("program.draining")
+    node.event("program.signalled")
     assert node.get("/ready") == (503, {"ready": False, "reasons": ["draining"]})
     status, answer = node.book("b")
     assert (status, "draining" in answer["error"]) == (503, True)
