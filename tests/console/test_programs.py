@@ -8,13 +8,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from amends.actors.postgres import target
 from tests.actors.patience import until
 from tests.actors.trip import COMPLETED, effects
 from tests.console.running import NODE, SERVICES, Program, Start
 from tests.console.trips_services import FOLDER
 from tests.proxy import Proxy
 from tests.rabbitmq import Rabbit, parameters
-from tests.servers import postgres_schema
+from tests.servers import admin, postgres_schema
 
 SEATS, REST = [f"{SERVICES}:SEATS"], [f"{SERVICES}:FARES", f"{SERVICES}:tickets"]
 
@@ -198,6 +199,23 @@ def test_node_that_ends_leaves_what_is_open_to_the_others(start: Start, tmp_path
         assert other.status() == 0
     assert effects(tmp_path, "a") == COMPLETED
     assert effects(tmp_path, "b")["tickets"] == []
+
+
+def test_trips_on_postgresql_alone(start: Start) -> None:
+    """Journal, services and queue are schemas of one database, which is all there has to be."""
+    with postgres_schema() as url:
+        rest = {"BROKER": f"{url}_queue", "PREFIX": "", "DATABASE": url}
+        node = start("node", NODE, JOURNAL=url, **rest)
+        services = [start("service", *names, **rest) for names in (SEATS, SEATS, REST)]
+        for number in range(10):
+            assert node.book(f"trip-{number}")[0] == 201
+        ended(node, 10)
+        for program in (node, *services):
+            program.until_ready()
+            program.terminate()
+            assert program.status() == 0
+        with admin(f"{target(url).schema}_seats") as db:
+            assert db.execute("select count(*), count(distinct name) from effects").fetchall() == [(10, 10)]
 
 
 def test_ready_follows_the_journals_server(start: Start) -> None:
