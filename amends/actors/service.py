@@ -25,6 +25,7 @@ from amends.supervisor.actor import Actor
 
 _PRUNE_EVERY_S = 60.0
 _PRUNE_LIMIT = 1000
+_AGAIN_S = 1.0
 _GIVEN = ("key", "again", "in_hand")
 
 
@@ -76,6 +77,8 @@ class Service(Actor):
     handlers: ClassVar[dict[str, Handler]] = {}
     queries: ClassVar[dict[type, Callable[..., Any]]] = {}
     db: Database
+    # Why its database could not be reached when nothing else was to be done.
+    _unreached = ""
 
     def __init_subclass__(
         cls,
@@ -147,7 +150,7 @@ class Service(Actor):
     @property
     def blocked(self) -> str:
         serving: Serving | None = self.__dict__.get("_serving")
-        return "" if serving is None else serving.blocked
+        return "" if serving is None else serving.blocked or self._unreached
 
     def let_go(self, *, hung: bool) -> None:
         if "db" not in self.__dict__:
@@ -198,9 +201,11 @@ class Service(Actor):
             self.db.begin()
             forgotten = self._serving.fence.prune(before_at, _PRUNE_LIMIT, later)
             self.db.commit()
-        except (DatabaseError, StorageError):
+            self._unreached = ""
+        except (DatabaseError, StorageError) as error:
             self.db.rollback()  # what can't be forgotten now is forgotten the next time
-        wait_s = 0.0 if forgotten == _PRUNE_LIMIT else _PRUNE_EVERY_S
+            self._unreached = str(error)
+        wait_s = 0.0 if forgotten == _PRUNE_LIMIT else _AGAIN_S if self._unreached else _PRUNE_EVERY_S
         self._prune_due_s = self.clock.now_s() + wait_s
 
 

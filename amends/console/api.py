@@ -16,6 +16,7 @@ from amends.actors.system import System
 from amends.protocol import codec
 from amends.protocol.errors import (
     AmendsError,
+    BrokerUnavailable,
     InputError,
     JournalUnavailable,
     KeyConflict,
@@ -147,6 +148,8 @@ def _not_ready(status: Status) -> list[str]:
     reasons = [f"{name}: {why}" for name, why in status.blocked.items()]
     if status.line is not None and not status.line.ready:
         reasons.append("broker: not connected")
+    elif status.line is not None and status.line.full:
+        reasons.append(f"broker: {status.line.full}")
     if not status.recovered:
         reasons.append("coordinator: open instances are still being taken up")
     return reasons
@@ -161,10 +164,10 @@ def _or_problem(ask: Callable[[], Answer]) -> Answer:
         return Answer(400, {"error": str(error), "field": error.path})
     except KeyConflict as error:
         return Answer(409, {"error": str(error), "saga_id": error.saga_id})
+    except (BrokerUnavailable, JournalUnavailable, SystemStopped) as error:
+        return Answer(503, {"error": str(error)})
     except Overloaded as error:
         return Answer(429, {"error": str(error)})
-    except (JournalUnavailable, SystemStopped) as error:
-        return Answer(503, {"error": str(error)})
     except TimeoutError:
         return Answer(503, {"error": "no answer in time; what was asked may still happen, so ask with the same key"})
     except AmendsError as error:

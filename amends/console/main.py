@@ -15,20 +15,23 @@ from rich.console import Console
 
 from amends.actors.service import Service
 from amends.actors.system import System
-from amends.actors.transport.port import Broker
 from amends.console import named, plans, process, show
 from amends.console.api import Api
+from amends.console.brokers import broker_at
 from amends.console.command import look_command
 from amends.console.config import config_option
 from amends.console.logs import log_to_stderr
 from amends.console.web import WebServer
-from amends.protocol.errors import AmendsError, InputError
+from amends.protocol.errors import AmendsError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ENVIRONMENT: Final = {"auto_envvar_prefix": "AMENDS"}
 _LEVELS: Final = ("debug", "info", "warning", "error")
-_BROKER: Final = "RabbitMQ, as amqp://user:password@host:5672/vhost."
+_BROKER: Final = (
+    "RabbitMQ, as amqp://user:password@host:5672/vhost, or a queue over PostgreSQL, as "
+    "postgresql://user:password@host:5432/database?schema=queue."
+)
 _PLACE: Final = "a folder, or postgresql://user:password@host:5432/database?schema=name."
 _HTTP: Final = "Answer /health, /ready and /status at HOST:PORT, or at PORT of this machine alone."
 
@@ -53,7 +56,7 @@ def _of_a_program(command: F) -> F:
     """The options that both programs have."""
     options = (
         _address("broker", "URL", _BROKER),
-        click.option("--prefix", default="amends", show_default=True, help="What the names of all queues begin with."),
+        click.option("--prefix", help="What the names of all queues at RabbitMQ begin with; `amends` if not given."),
         click.option(
             "--buffer",
             type=click.IntRange(1),
@@ -94,7 +97,7 @@ def service_command(services: tuple[str, ...], database: str, http: str | None, 
     A CLASS is a Service, a spec of one (PAYMENT = Payment.spec(...)), or a function that returns one.
     """
     with _telling_errors():
-        broker = _broker(chosen, prefetch=chosen["prefetch"])
+        broker = broker_at(chosen["broker"], chosen["prefix"], buffer=chosen["buffer"], prefetch=chosen["prefetch"])
         system = System(database, sagas=[], services=named.services_of(services), broker=broker)
         _run("service", system, Api(system), http, chosen)
 
@@ -128,11 +131,9 @@ def node_command(
     with _telling_errors():
         found = named.sagas_of(modules)
         elsewhere: list[type[Service] | str] = [*found.services, *found.unseen]
-        broker = _broker(chosen)
-        on_server = "://" in journal
+        broker = broker_at(chosen["broker"], chosen["prefix"], buffer=chosen["buffer"])
         system = System(
-            "." if on_server else journal,
-            journal=journal if on_server else None,
+            journal,
             sagas=found.sagas,
             services=[],
             max_open=max_open,
@@ -170,17 +171,6 @@ main.add_command(look_command())
 def _run(program: str, system: System, api: Api, http: str | None, chosen: dict[str, Any]) -> None:
     log_to_stderr(chosen["log_level"])
     process.run(program, system, api, WebServer(http, api) if http else None, chosen["drain_s"])
-
-
-def _broker(chosen: dict[str, Any], **rest: Any) -> Broker:
-    url = chosen["broker"]
-    if not url.startswith(("amqp://", "amqps://")):
-        raise InputError("broker", "url", "wanted an address as in amqp://user:password@host:5672")
-    try:
-        from amends.actors.transport.rabbitmq import RabbitMq  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise AmendsError(f"broker: {error}; RabbitMQ needs `pip install 'amends[rabbitmq]'`") from None
-    return RabbitMq(url, prefix=chosen["prefix"], buffer=chosen["buffer"], **rest)
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def run(program: str, system: System, api: Api, web: WebServer | None, drain_s: 
             number = _wait(told, system)
             api.drain()
             system.pause()
-            telemetry.log.info(telemetry.PROGRAM_DRAINING, program=program, signal=signal.Signals(number).name)
+            telemetry.log.info(telemetry.PROGRAM_SIGNALLED, program=program, signal=signal.Signals(number).name)
             until_s = time.monotonic() + drain_s
             # What is left goes on in the next process, or in another one that adopts it.
             with suppress(TimeoutError):

@@ -44,7 +44,7 @@ MESSAGE_DROPPED: Final = "message.dropped"  # broker, waiting
 MESSAGE_REJECTED: Final = "message.rejected"  # queue, reason
 MESSAGE_RETURNED: Final = "message.returned"  # queue
 PROGRAM_STARTED: Final = "program.started"  # program, http
-PROGRAM_DRAINING: Final = "program.draining"  # program, signal
+PROGRAM_SIGNALLED: Final = "program.signalled"  # program, signal
 PROGRAM_ENDED: Final = "program.ended"  # program, left_open
 REQUEST_FAILED: Final = "request.failed"  # error, traceback
 

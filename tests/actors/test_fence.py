@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from amends import DatabaseError
 from amends.actors.fence import Row, Verdict, judge
 from amends.actors.serving import EXPIRED
 from amends.protocol.messages import CANCELLED, Answer, Do, Done, Message, Never, Refused, Resolve, SagaId, Undo, Undone
@@ -246,3 +247,20 @@ def test_rows_are_pruned(path: Path, script: Script, nobody_left: None) -> None:
     seats.ask(seats.resolve(step="young"))
     seats.stop()
     assert {step for (step,) in rows_of(path, "select step from amends_fence")} == {"begun", "young"}
+
+
+def test_an_idle_service_notices_that_its_database_is_gone(
+    seats: ServiceUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a minute, though nobody asks it anything; and soon that it is back."""
+    assert seats.service.blocked == ""
+
+    def gone() -> None:
+        raise DatabaseError("the server is away", "57P01")
+
+    monkeypatch.setattr(seats.service.db, "begin", gone)
+    seats.runtime.advance(61)
+    assert seats.service.blocked == "the server is away"
+    monkeypatch.undo()
+    seats.runtime.advance(2)
+    assert seats.service.blocked == ""

@@ -114,12 +114,19 @@ def test_functions_and_specs_are_services_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", [SECRET, f"http://me:{SECRET}@x", f"amqp://me:{SECRET}@x:port", f"amqp://x?heartbeat={SECRET}"]
+    "url",
+    [
+        SECRET,
+        f"http://me:{SECRET}@x",
+        f"amqp://me:{SECRET}@x:port",
+        f"amqp://x?heartbeat={SECRET}",
+        f"postgresql://me:{SECRET}@x:port/y",
+    ],
 )
 def test_broker_that_is_none(place: Path, url: str) -> None:
     """The form that is wanted is shown, and nothing of what was given."""
     told = refused("node", NODE, "--journal", str(place), AMENDS_BROKER=url)
-    assert "wanted an address as in amqp://user:password@host:5672" in told
+    assert "wanted an address as in amqp://user:password@host:5672" in told or "PostgresQueue" in told
     assert not place.exists()
 
 
@@ -127,7 +134,16 @@ def test_broker_without_its_extra(place: Path, monkeypatch: pytest.MonkeyPatch) 
     """What to install is said."""
     monkeypatch.setitem(sys.modules, "amends.actors.transport.rabbitmq", None)
     told = refused("node", NODE, "--broker", BROKER, "--journal", str(place))
-    assert "RabbitMQ needs `pip install 'amends[rabbitmq]'`" in told
+    assert "this one needs `pip install 'amends[rabbitmq]'`" in told
+    monkeypatch.setitem(sys.modules, "amends.actors.transport.postgres", None)
+    told = refused("node", NODE, "--broker", "postgresql://localhost/x", "--journal", str(place))
+    assert "this one needs `pip install 'amends[postgres]'`" in told
+
+
+def test_prefix_of_a_queue_that_has_none(place: Path) -> None:
+    """What it has instead is said."""
+    told = refused("node", NODE, "--broker", "postgresql://localhost/x", "--prefix", "mine", "--journal", str(place))
+    assert "broker: prefix: found 'mine', wanted none; a queue over PostgreSQL has its schema instead" in told
 
 
 def test_journal_on_a_server_that_is_named_wrongly(place: Path) -> None:

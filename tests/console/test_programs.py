@@ -8,13 +8,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from amends.actors.postgres import target
 from tests.actors.patience import until
 from tests.actors.trip import COMPLETED, effects
 from tests.console.running import NODE, SERVICES, Program, Start
 from tests.console.trips_services import FOLDER
 from tests.proxy import Proxy
 from tests.rabbitmq import Rabbit, parameters
-from tests.servers import postgres_schema
+from tests.servers import admin, postgres_schema
 
 SEATS, REST = [f"{SERVICES}:SEATS"], [f"{SERVICES}:FARES", f"{SERVICES}:tickets"]
 
@@ -83,7 +84,7 @@ def test_service_that_is_told_to_end_finishes_what_it_has_in_hand(start: Start, 
     for name in names[1:]:
         node.book(name)
     seats.terminate()
-    assert seats.event("program.draining")["signal"] == "SIGTERM"
+    assert seats.event("program.signalled")["signal"] == "SIGTERM"
     assert seats.get("/ready") == (503, {"ready": False, "reasons": ["draining"]})
     open_gate(tmp_path)
     assert seats.status() == 0
@@ -102,7 +103,7 @@ def test_service_that_is_told_to_end_waits_for_its_calls_outside(start: Start, t
     node.book("called")
     begun(tmp_path, "called")
     fares.terminate()
-    fares.event("program.draining")
+    fares.event("program.signalled")
     node.book("later")
     until(lambda: effects(tmp_path, "later")["seats"] == ["seat"])
     open_gate(tmp_path)
@@ -121,7 +122,7 @@ def test_second_signal_ends_at_once(start: Start, tmp_path: Path) -> None:
     node.book("held")
     begun(tmp_path, "held")
     seats.terminate()
-    seats.event("program.draining")
+    seats.event("program.signalled")
     seats.terminate()
     assert seats.status() == 128 + 15
     assert effects(tmp_path)["seats"] == []
@@ -141,7 +142,7 @@ def test_node_that_is_told_to_end_waits_for_its_instances(start: Start, tmp_path
     idle.request("GET", "/health")
     assert idle.getresponse().read() == b"{}"
     node.terminate()
-    node.event("program.draining")
+    node.event("program.signalled")
     assert node.get("/ready") == (503, {"ready": False, "reasons": ["draining"]})
     status, answer = node.book("b")
     assert (status, "draining" in answer["error"]) == (503, True)
@@ -198,6 +199,23 @@ def test_node_that_ends_leaves_what_is_open_to_the_others(start: Start, tmp_path
         assert other.status() == 0
     assert effects(tmp_path, "a") == COMPLETED
     assert effects(tmp_path, "b")["tickets"] == []
+
+
+def test_trips_on_postgresql_alone(start: Start) -> None:
+    """Journal, services and queue are schemas of one database, which is all there has to be."""
+    with postgres_schema() as url:
+        rest = {"BROKER": f"{url}_queue", "PREFIX": "", "DATABASE": url}
+        node = start("node", NODE, JOURNAL=url, **rest)
+        services = [start("service", *names, **rest) for names in (SEATS, SEATS, REST)]
+        for number in range(10):
+            assert node.book(f"trip-{number}")[0] == 201
+        ended(node, 10)
+        for program in (node, *services):
+            program.until_ready()
+            program.terminate()
+            assert program.status() == 0
+        with admin(f"{target(url).schema}_seats") as db:
+            assert db.execute("select count(*), count(distinct name) from effects").fetchall() == [(10, 10)]
 
 
 def test_ready_follows_the_journals_server(start: Start) -> None:
