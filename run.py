@@ -160,7 +160,8 @@ def install(lock: Path, turn: int) -> None:
     itself = ["install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
     uv = [str(VENV / "bin" / "uv"), "pip"]
     target = ["--python", str(PYTHON)]
-    if call([*uv, *locked, *target], turn).returncode != 0:
+    # As pip does by itself. Where nobody may write bytecode later, every start of a program would compile all of it.
+    if call([*uv, *locked, "--compile-bytecode", *target], turn).returncode != 0:
         # uv does not read pip's configuration, where a mirror may stand that is this machine's only way out.
         say("uv could not; trying pip, which is slower but may know a mirror")
         step([*pip(), *locked], turn)

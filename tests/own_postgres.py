@@ -33,7 +33,7 @@ class OwnPostgres:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.url = f"postgresql://postgres@127.0.0.1:{port}/postgres?connect_timeout=3"
-        self._run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale")
+        self._run("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
         with (self._folder / "postgresql.conf").open("a") as conf:
             conf.write(f"port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n")
 

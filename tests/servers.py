@@ -50,9 +50,9 @@ def need_postgres() -> str:
     return url
 
 
-@contextmanager
+@pytest.fixture(scope="session")
 def own_postgres() -> Iterator[OwnPostgres]:
-    """A server that the test may kill."""
+    """A server that tests may kill; each leaves it running, and has a schema of its own in it."""
     if programs() is None:
         _miss("initdb and pg_ctl are not found")
     with OwnPostgres() as server:

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count, pairwise
 from pathlib import Path
 
@@ -148,22 +149,23 @@ def test_T2_delivery_is_at_least_once(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def program() -> Iterator[Killed]:
-    """The coordinator in a process that can be killed."""
-    with killed() as made:
-        yield made
+def programs() -> Iterator[tuple[Killed, Killed]]:
+    """The coordinator in two processes that can be killed, side by side."""
+    with killed() as one, killed() as other:
+        yield one, other
 
 
 @pytest.mark.parametrize("again", [1, 2], ids=["then at its first", "then at its second"])
 @pytest.mark.parametrize("after", [False, True], ids=["before it is on disk", "once it is on disk"])
 def test_T3_killed_at_every_write_of_the_journal_in_turn(
-    tmp_path: Path, program: Killed, after: bool, again: int
+    tmp_path: Path, programs: tuple[Killed, Killed], after: bool, again: int
 ) -> None:
     """The 1st, the 2nd ... until a life needs no further kill; the next life is killed too, the third one ends it.
 
     Three orders: one that holds, one refused in the middle, one whose address no parcel can go to.
     """
-    for k in count(1):
+
+    def killed_at(program: Killed, k: int) -> bool:
         folder = tmp_path / str(k)
         folder.mkdir()
         lives = [program.run(Request(str(folder), at, after)) for at in (k, again, 0)]
@@ -173,10 +175,14 @@ def test_T3_killed_at_every_write_of_the_journal_in_turn(
         assert set(told(folder)) == set(ENDINGS.items()), f"write {k}"
         instances = "select key, count(*) from instances where saga = 'place-order' group by key having count(*) > 1"
         assert rows_of(folder / "journal.db", instances) == [], f"write {k}"
-        if lives[0] == 0:
-            break
+        return lives[0] != 0
+
+    with ThreadPoolExecutor(len(programs)) as side_by_side:
+        for first in count(1, len(programs)):
+            if not all(side_by_side.map(killed_at, programs, count(first))):
+                break
     # One start, one decision and one end for each order at least, and the goods before them.
-    assert k > 9
+    assert first > 9
 
 
 def test_T3_whatever_goes_wrong_an_order_is_all_or_nothing() -> None:

@@ -88,12 +88,12 @@ class LossyTrip(Saga, name="lossy-trip"):
 
 
 class HastyTrip(Saga, name="hasty-trip"):
-    """The first two steps, given up on soon."""
+    """The first two steps, of which the second is given up on soon."""
 
     input: Trip
     _once = Retry(attempts=1, base_s=0.01, cap_s=0.05, slow_s=0.1)
 
-    @step(to="seats", retry=_once, timeout_s=0.2)
+    @step(to="seats", retry=_once, timeout_s=LONG_S)
     def seat(self, trip: Trip, done: Results) -> TakeSeat:
         return TakeSeat(trip.name)
 

@@ -3,6 +3,6 @@
 from tests.actors.conftest import booking, nobody_left
 from tests.brokers import broker, table
 from tests.rabbitmq import rabbit
-from tests.servers import schema
+from tests.servers import own_postgres, schema
 
-__all__ = ["booking", "broker", "nobody_left", "rabbit", "schema", "table"]
+__all__ = ["booking", "broker", "nobody_left", "own_postgres", "rabbit", "schema", "table"]

@@ -13,7 +13,7 @@ from tests.actors.conftest import OpenSystem
 from tests.actors.patience import Gate, refuse_some, until
 from tests.actors.trip import LONG_S, SERVICES, BookTrip, Script, Trip, rows_of
 from tests.own_postgres import OwnPostgres
-from tests.servers import admin, own_postgres, postgres_schema
+from tests.servers import admin, postgres_schema
 
 _OURS = """
 select pid from pg_locks join pg_stat_activity using (pid)
@@ -77,28 +77,30 @@ def test_sessions_that_are_ended_under_load(url: str, booking: OpenSystem, tmp_p
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["restarted", "killed"])
-def test_server_restarted_under_load(booking: OpenSystem, tmp_path: Path, *, crash: bool) -> None:
+def test_server_restarted_under_load(
+    booking: OpenSystem, tmp_path: Path, own_postgres: OwnPostgres, *, crash: bool
+) -> None:
     """Whoever was told that a trip is accepted is told how it ended, and who was refused may come again."""
-    with own_postgres() as server:
-        system = booking(Script(fare=refuse_some), journal=f"{server.url}&schema=amends")
-        wanted = [f"trip-{number}" for number in range(200)]
-        accepted: list[Handle] = []
-        away = False
-        while wanted:
-            handle = system.submit(BookTrip, Trip(wanted[0]), key=wanted[0])
-            with suppress(JournalUnavailable):
-                handle.accepted(LONG_S)
-                accepted.append(handle)
-                wanted.pop(0)
-            if len(accepted) == 100 and not away:
-                away = True
-                restart = _kill_and_start if crash else OwnPostgres.restart
-                threading.Thread(target=restart, args=(server,), daemon=True).start()
-        for handle in accepted:
-            handle.result(LONG_S)
-        status = system.status()
-        assert (status.completed, status.compensated, status.restarts) == (133, 67, 0)
-        system.stop()
+    system = booking(
+        Script(fare=refuse_some), journal=f"{own_postgres.url}&schema={'killed' if crash else 'restarted'}"
+    )
+    restart = threading.Thread(target=_kill_and_start if crash else OwnPostgres.restart, args=(own_postgres,))
+    wanted = [f"trip-{number}" for number in range(200)]
+    accepted: list[Handle] = []
+    while wanted:
+        handle = system.submit(BookTrip, Trip(wanted[0]), key=wanted[0])
+        with suppress(JournalUnavailable):
+            handle.accepted(LONG_S)
+            accepted.append(handle)
+            wanted.pop(0)
+        if len(accepted) == 100 and restart.ident is None:
+            restart.start()
+    for handle in accepted:
+        handle.result(LONG_S)
+    restart.join()
+    status = system.status()
+    assert (status.completed, status.compensated, status.restarts) == (133, 67, 0)
+    system.stop()
     assert doubles(tmp_path) == []
 
 
@@ -107,21 +109,20 @@ def _kill_and_start(server: OwnPostgres) -> None:
     server.start()
 
 
-def test_key_looked_up_while_the_server_is_away(booking: OpenSystem) -> None:
+def test_key_looked_up_while_the_server_is_away(booking: OpenSystem, own_postgres: OwnPostgres) -> None:
     """Found as in a file; who asks meanwhile is told that nobody knows, and the answer once the server is back."""
-    with own_postgres() as server:
-        system = booking(journal=f"{server.url}&schema=amends")
-        system.run(BookTrip, Trip("a"), key="a", timeout_s=LONG_S)
-        told = system.find(BookTrip, "a", LONG_S)
-        assert told is not None
-        assert (told.input, told.state) == (Trip("a"), "completed")
-        assert system.find(BookTrip, "b", LONG_S) is None
-        server.kill()
-        with pytest.raises(JournalUnavailable, match="key 'a' can't be looked up"):
-            system.find(BookTrip, "a", LONG_S)
-        server.start()
-        until(lambda: _found(system) == told)
-        system.stop()
+    system = booking(journal=f"{own_postgres.url}&schema=looked_up")
+    system.run(BookTrip, Trip("a"), key="a", timeout_s=LONG_S)
+    told = system.find(BookTrip, "a", LONG_S)
+    assert told is not None
+    assert (told.input, told.state) == (Trip("a"), "completed")
+    assert system.find(BookTrip, "b", LONG_S) is None
+    own_postgres.kill()
+    with pytest.raises(JournalUnavailable, match="key 'a' can't be looked up"):
+        system.find(BookTrip, "a", LONG_S)
+    own_postgres.start()
+    until(lambda: _found(system) == told)
+    system.stop()
 
 
 def _found(system: System) -> Found | None:

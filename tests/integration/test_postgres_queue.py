@@ -21,7 +21,7 @@ from tests.actors.patience import until
 from tests.brokers import Table
 from tests.integration.children import ROOT
 from tests.lines import SAGA, Ends, a_node, a_service, do, join_by, leave, reply, some_ends
-from tests.servers import own_postgres
+from tests.own_postgres import OwnPostgres
 from tests.supervisor.probe import WAIT_S
 
 SEATS = "seats"
@@ -254,17 +254,17 @@ def test_no_more_than_prefetch_is_in_hand_after_a_lost_connection(ends: Ends, ta
 
 
 @pytest.mark.timeout(120)
-def test_nothing_is_lost_when_the_server_is_restarted_and_killed() -> None:
+def test_nothing_is_lost_when_the_server_is_restarted_and_killed(own_postgres: OwnPostgres) -> None:
     """What it had written is there again, and what it had not is sent again."""
-    with own_postgres() as server, some_ends() as ends:
-        node, _ = join_by(ends, PostgresQueue(server.url))
-        for numbers, end in ((range(1, 1001), server.restart), (range(1001, 2001), server.kill)):
+    with some_ends() as ends:
+        node, _ = join_by(ends, PostgresQueue(own_postgres.url))
+        for numbers, end in ((range(1, 1001), own_postgres.restart), (range(1001, 2001), own_postgres.kill)):
             before = node.status().connections
             for number in numbers:
                 leave(ends.node.to_service(do(number)))
             end()
-            if end == server.kill:
-                server.start()
+            if end == own_postgres.kill:
+                own_postgres.start()
             asked, answered = set(numbers), set(numbers)
             while asked:
                 message = ends.read[SEATS].take()

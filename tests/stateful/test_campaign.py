@@ -4,9 +4,7 @@ A failure prints the spec and the schedule that replay it. The default run tries
 `AMENDS_EXAMPLES=20000` in the environment tries that many new plans, with eight schedules each.
 """
 
-import logging
 import os
-from collections.abc import Iterator
 from random import Random
 from typing import get_args
 
@@ -34,16 +32,6 @@ RUN = settings(
     database=None,
     print_blob=True,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet() -> Iterator[None]:
-    """What goes wrong here goes wrong on purpose, ten thousand times."""
-    log = logging.getLogger("amends")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    yield
-    log.setLevel(level)
 
 
 def drawn_history(spec: PlanSpec, seed: int) -> SimulatedSystem:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -29,17 +30,23 @@ def digest() -> str:
 
 def test_another_process_sees_the_same() -> None:
     """Also one that hashes strings in another way."""
-    here = digest()
-    for hash_seed in ("0", "4711"):
-        there = subprocess.run(
-            [sys.executable, "-c", "from tests.stateful.test_determinism import digest; print(digest())"],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert there.stdout.strip() == here, f"PYTHONHASHSEED={hash_seed}"
+    program = [sys.executable, "-c", "from tests.stateful.test_determinism import digest; print(digest())"]
+    with ExitStack() as running:
+        others = {
+            hash_seed: running.enter_context(
+                subprocess.Popen(
+                    program,
+                    cwd=ROOT,
+                    env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for hash_seed in ("0", "4711")
+        }
+        here = digest()
+        for hash_seed, other in others.items():
+            assert other.communicate()[0].strip() == here, f"PYTHONHASHSEED={hash_seed}"
 
 
 def test_what_was_recorded_gives_the_same_trace() -> None:

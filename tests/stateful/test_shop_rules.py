@@ -4,9 +4,7 @@ A failure prints the rules that replay it; what else goes wrong is drawn from th
 tries the same histories every time; `AMENDS_EXAMPLES=20000` in the environment tries that many new ones.
 """
 
-import logging
 import os
-from collections.abc import Iterator
 from itertools import count
 from typing import Final
 
@@ -39,16 +37,6 @@ ACTORS: Final = (*NAMES, "journal", "coordinator", "timers")
 lines = st.lists(st.tuples(st.sampled_from(list(PRICES)), st.integers(1, 5)), min_size=1, max_size=3)
 picks = st.integers(0, 5)
 times = st.sampled_from([1, 2, float("inf")])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet() -> Iterator[None]:
-    """What goes wrong here goes wrong on purpose, thousands of times."""
-    log = logging.getLogger("amends")
-    level = log.level
-    log.setLevel(logging.CRITICAL + 1)
-    yield
-    log.setLevel(level)
 
 
 def can_be_undone(step: PlannedStep) -> bool:
