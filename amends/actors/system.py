@@ -30,6 +30,7 @@ from amends.actors.finding import Found, found
 from amends.actors.given import plans_of, specs_of
 from amends.actors.handle import Handle
 from amends.actors.journal.messages import Find, History
+from amends.actors.journal.store import LEASE_S
 from amends.actors.saga import Cancel, Intervene
 from amends.actors.service import Service, ServiceSpec
 from amends.actors.status import Status, blocked, queue_status
@@ -51,7 +52,6 @@ from amends.supervisor.runtimes.pool import Pool
 from amends.supervisor.runtimes.threads import Threads
 
 RETENTION_S: Final = 30 * 86_400.0
-LEASE_S: Final = 6.0
 _LEASE_S_MIN: Final = 0.5
 _NODE_MAX: Final = 100
 _HOST_MAX: Final = 60

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import click
 from rich.console import Console
 
+from amends.actors.journal.store import LEASE_S
 from amends.actors.service import Service
 from amends.actors.system import System
 from amends.console import named, plans, process, show
@@ -109,7 +110,7 @@ def service_command(services: tuple[str, ...], database: str, http: str | None, 
 @click.option(
     "--lease-s",
     type=click.FloatRange(0.5),
-    default=6.0,
+    default=LEASE_S,
     show_default=True,
     help="Seconds it may be away from the journal before other nodes go on with what it has.",
 )

@@ -24,7 +24,7 @@ import psycopg
 
 from amends.actors import database, postgres
 from amends.actors.journal import leases
-from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, Instance, Stored
+from amends.actors.journal.store import LEASE_S, Batch, Blocked, Grant, InDoubt, Instance, Stored
 from amends.protocol.errors import JournalHeld, RecordCorrupt, StorageError
 from amends.supervisor import telemetry
 
@@ -107,7 +107,7 @@ class PostgresStore:
         lease_s: how long it may go without renewing its lease before others adopt what it had, in seconds.
     """
 
-    def __init__(self, url: str, node: str = "", lease_s: float = 6.0) -> None:
+    def __init__(self, url: str, node: str = "", lease_s: float = LEASE_S) -> None:
         self._place = postgres.target(url)
         self.path = self._place.name
         self._node = node

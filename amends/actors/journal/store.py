@@ -12,7 +12,7 @@ had, under higher tokens, and from then on it writes nothing more.
 import zlib
 from collections.abc import Collection, Sequence
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from amends.protocol.errors import RecordCorrupt
 
@@ -52,6 +52,9 @@ class Grant(NamedTuple):
     saga_id: str
     token: int
 
+
+LEASE_S: Final = 6.0
+"""How long a node may go without renewing its lease before others adopt what it had, in seconds."""
 
 PlanId = tuple[str, int]
 """A saga's name and version."""

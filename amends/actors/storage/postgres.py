@@ -12,7 +12,7 @@ from amends.actors.database.postgres import PostgresDatabase
 from amends.actors.database.scripts import Scripts
 from amends.actors.database.sqlite import SqliteDatabase
 from amends.actors.journal.postgres import PostgresStore
-from amends.actors.journal.store import Store
+from amends.actors.journal.store import LEASE_S, Store
 from amends.actors.storage.folder import Folder
 from amends.protocol.errors import DatabaseError, StorageError
 
@@ -52,7 +52,7 @@ class Server:
         node, lease_s: as of `PostgresStore`.
     """
 
-    def __init__(self, url: str, journal: str | None, node: str, lease_s: float) -> None:
+    def __init__(self, url: str, journal: str | None = None, node: str = "", lease_s: float = LEASE_S) -> None:
         self._place = postgres.target(url)
         self.name = self._place.name
         self._journal = journal or url
