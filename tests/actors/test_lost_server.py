@@ -100,17 +100,17 @@ def lose_the_commit(seats: ServiceUnderTest, wire: Proxy, *, arrives: bool, come
     """Cut the next commit off: before it has arrived, or before its answer has."""
     database: Any = seats.service.db
     right = database.commit
+    cut = wire.cut if comes_back else wire.shut
 
     def cut_off() -> None:
         assert wire.swallowed.wait(LONG_S)
         wire.swallows = False
-        wire.cut()
+        cut()
 
     def commit() -> None:
         database.commit = right
-        wire.refuses = not comes_back
         if not arrives:
-            wire.cut()
+            cut()
         else:
             wire.swallows = True
             threading.Thread(target=cut_off).start()
@@ -133,7 +133,7 @@ def test_a_commit_that_nobody_can_find_out_about(seats: ServiceUnderTest, wire: 
     lose_the_commit(seats, wire, arrives=arrives, comes_back=False)
     assert seats.tell(seats.do(TAKE)) == []
     assert effects(url) == (["seat"] if arrives else [])
-    wire.refuses = False
+    wire.let_in()
     seats.runtime.time.s += 2
     assert seats.ask(seats.do(TAKE)) == SEAT
     assert effects(url) == ["seat"]
@@ -141,8 +141,7 @@ def test_a_commit_that_nobody_can_find_out_about(seats: ServiceUnderTest, wire: 
 
 def test_while_the_server_is_away(seats: ServiceUnderTest, wire: Proxy, url: str) -> None:
     """Everybody hears so, at once; how often it is tried is a matter of the clock, longer each time."""
-    wire.refuses = True
-    wire.cut()
+    wire.shut()
     tries: list[float] = []
     right = PostgresDatabase.connect
 
@@ -159,7 +158,7 @@ def test_while_the_server_is_away(seats: ServiceUnderTest, wire: Proxy, url: str
     assert 8 <= len(tries) <= 20
     assert waits == sorted(waits)
     assert waits[-1] == pytest.approx(1.0, abs=0.15)
-    wire.refuses = False
+    wire.let_in()
     seats.runtime.time.s += 2
     assert seats.ask(seats.do(TAKE)) == SEAT
     assert effects(url) == ["seat"]
@@ -168,17 +167,17 @@ def test_while_the_server_is_away(seats: ServiceUnderTest, wire: Proxy, url: str
 def test_a_service_may_start_again_while_the_server_is_away(wire: Proxy, url: str) -> None:
     """If it was there before; a system that never had it is not opened."""
     scripts = Seats.scripts()
-    wire.refuses = True
+    wire.shut()
     storage = Server(url)
     with pytest.raises(StorageError, match="can't be opened"):
         storage.open_service("seats", scripts)
-    wire.refuses = False
+    wire.let_in()
     storage.open_service("seats", scripts).close()
-    wire.refuses = True
+    wire.shut()
     database = storage.open_service("seats", scripts)
     with pytest.raises(DatabaseError):
         database.begin()
-    wire.refuses = False
+    wire.let_in()
     database.begin()
     database.rollback()
     database.close()
