@@ -16,7 +16,7 @@ import apsw
 import msgspec
 import pytest
 
-from amends.actors import database
+from amends.actors.database import file as database_file
 from amends.demo import faults, shop
 from amends.demo.domain import Address, Item, Order, PaymentInfo
 from amends.demo.faults import FaultPlan
@@ -515,7 +515,7 @@ def test_P5_an_order_is_known_while_the_journal_opens_its_file_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is nobody else's then; whoever asks for a known order waits for the journal, and gets its answer."""
-    monkeypatch.setattr(database, "_BUSY_MS", 0)  # that wait is in real time
+    monkeypatch.setattr(database_file, "_BUSY_MS", 0)  # that wait is in real time
     with simulated(tmp_path) as placement:
         assert placement.place(a_request()) == SUCCESS
         journal = placement.system._running.mailboxes["journal"]

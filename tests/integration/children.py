@@ -40,5 +40,11 @@ def hear(process: "subprocess.Popen[str]", word: str) -> str:
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     """Let it end by itself: exit code, what it still said, what it complained of."""
-    said, complained = process.communicate(timeout=LONG_S)
-    return process.returncode, said, complained
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.close()
+    process.stdin = None
+    # What `hear` has read ahead is in these files, and `communicate` would look past them.
+    said, complained = process.stdout.read(), process.stderr.read()
+    return process.wait(LONG_S), said, complained

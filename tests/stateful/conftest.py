@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quiet() -> Iterator[None]:
     """What goes wrong here goes wrong on purpose, and to write it all down would take longer than to check it."""
     log = logging.getLogger("amends")

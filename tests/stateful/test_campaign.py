@@ -21,9 +21,9 @@ from tests.stateful.plans import PlanSpec, drawn_spec, plans
 # A failure is made as small as can be before it is told, and that may take minutes.
 pytestmark = pytest.mark.timeout(600)
 
-EXAMPLES = int(os.environ.get("AMENDS_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("AMENDS_EXAMPLES", "100"))
 SEEDS_PER_EXAMPLE = 8
-SHOP_HISTORIES = 500
+SHOP_HISTORIES = 300
 
 RUN = settings(
     max_examples=EXAMPLES,

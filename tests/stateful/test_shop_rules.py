@@ -28,7 +28,7 @@ from tests.stateful.shop import COUNTRIES, NAMES, PRICES, USERS, Shop, an_order
 # A failure is made as small as can be before it is told, and that may take minutes.
 pytestmark = pytest.mark.timeout(600)
 
-EXAMPLES = int(os.environ.get("AMENDS_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("AMENDS_EXAMPLES", "150"))
 RULES = 25
 
 STEPS: Final = (*PlaceOrder.plan.steps.values(), *StockUp.plan.steps.values())
