@@ -31,6 +31,9 @@ from amends.protocol.errors import DatabaseError
 _IDLE_MS: Final = 60_000
 """How long a transaction may be without a statement: a process that was stopped in one must not hold up the others."""
 
+_CANCEL_S: Final = 2.0
+"""How long the server is asked to end a statement."""
+
 _PREPARED_MAX: Final = 1000
 _VIOLATES: Final = {"23505": "unique", "23502": "not null", "23514": "check", "23503": "foreign key"}
 _CONFLICTS: Final = ("40001", "40P01")
@@ -229,12 +232,8 @@ class PostgresDatabase:
         db = self._db
         if db is None or db.closed:
             return
-        # What runs on the server ends; that is asked for on a connection of its own, which may take its time.
-        cancel = db.pgconn.get_cancel()
-        threading.Thread(target=_suppressed, args=(cancel.cancel,), daemon=True).start()
-        # The thread that waits for it finds its connection lost, and closes it.
-        with suppress(psycopg.Error, OSError):
-            postgres.cut(db)
+        # That may take its time, on a connection of its own.
+        threading.Thread(target=_end, args=(db,), name="amends-cancel", daemon=True).start()
 
     def close(self) -> None:
         self._given_up = True
@@ -366,9 +365,14 @@ _IN_TRANSACTION: Final = (TransactionStatus.INTRANS, TransactionStatus.INERROR, 
 _LOADERS: Final = (("numeric", _NumericLoader), ("bool", _BoolLoader), ("json", TextLoader), ("jsonb", TextLoader))
 
 
-def _suppressed(call: Any) -> None:
-    with suppress(psycopg.Error):
-        call()
+def _end(db: postgres.Connection) -> None:
+    """End what runs on the server, and then the session; the thread that waits for it finds it lost, and closes it."""
+    # libpq before version 17 can only do so while all of Python waits for it.
+    if psycopg.capabilities.has_cancel_safe():
+        with suppress(psycopg.Error):
+            db.cancel_safe(timeout=_CANCEL_S)
+    with suppress(psycopg.Error, OSError):
+        postgres.cut(db)
 
 
 _open: "weakref.WeakSet[PostgresDatabase]" = weakref.WeakSet()

@@ -1,6 +1,6 @@
 """A saga that wants stock and then thinks better of it, or does not; and a program that runs many of them.
 
-python -m tests.demo.services.buying FOLDER NAME
+python -m tests.demo.services.buying FOLDER-OR-URL NAME [JOURNAL-URL]
 """
 
 import sys
@@ -99,9 +99,10 @@ class StockUp(Saga, name="stock-up"):
         return ReceiveStock(delivery.name, delivery.units)
 
 
-def system_of(folder: Path) -> System:
+def system_of(place: Path | str, journal: str | None = None) -> System:
     """An inventory and who buys of it."""
-    return System(folder, sagas=[Buy, BuyPatiently, StockUp], services=[Inventory.spec(Faults(FaultPlan())), Judge])
+    inventory = Inventory.spec(Faults(FaultPlan()))
+    return System(place, sagas=[Buy, BuyPatiently, StockUp], services=[inventory, Judge], journal=journal)
 
 
 def wishes(name: str, batch: int) -> list[Wish]:
@@ -114,9 +115,9 @@ def wishes(name: str, batch: int) -> list[Wish]:
     ]
 
 
-def main(folder: Path, name: str) -> None:
+def main(place: Path | str, name: str, journal: str | None) -> None:
     """A batch of orders for each line that is heard; then say which were kept, and how many conflicts there were."""
-    with system_of(folder) as system:
+    with system_of(place, journal) as system:
         print("open", flush=True)  # noqa: T201 - it talks to its parent
         for batch, _ in enumerate(sys.stdin):
             placed = wishes(name, batch)
@@ -127,4 +128,5 @@ def main(folder: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    where = sys.argv[1]
+    main(where if "://" in where else Path(where), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)
