@@ -22,6 +22,8 @@ def look_command(sagas: Sequence[type[Saga]] = ()) -> click.Command:
         "--data",
         "data",
         required=True,
+        envvar="AMENDS_JOURNAL",
+        show_envvar=True,
         metavar="PLACE",
         help="The folder, the journal's file, or postgresql://user:password@host:5432/database?schema=name.",
     )

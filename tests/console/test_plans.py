@@ -77,6 +77,7 @@ def test_look(journals: str) -> None:
     """The command, for both."""
     told = CliRunner().invoke(main, ["look", "--journal", journals, "open"])
     assert (told.exit_code, "book-trip open: open" in told.output) == (0, True)
+    assert CliRunner().invoke(main, ["look"], env={"AMENDS_JOURNAL": journals}).exit_code == 0
 
 
 @pytest.mark.parametrize(
