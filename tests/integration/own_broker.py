@@ -98,7 +98,7 @@ class OwnBroker:
         subprocess.run(tool, env=self._environment, check=True, capture_output=True, timeout=START_S)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
     """A broker that runs, killed at the end."""
     if not (_binary("rabbitmq-server") and _binary("rabbitmqctl")):

@@ -9,12 +9,10 @@ from amends.actors.transport.rabbitmq import RabbitMqLine
 from amends.supervisor.runtime import SystemClock
 from amends.supervisor.runtimes.pool import Pool
 from tests.actors.patience import until
-from tests.integration.own_broker import OwnBroker, own_broker
+from tests.integration.own_broker import OwnBroker
 from tests.lines import SAGA, Ends, do, join_by, leave, reply
 from tests.rabbitmq import Rabbit
 from tests.supervisor.probe import WAIT_S
-
-__all__ = ["own_broker"]
 
 # The broker takes its time to start.
 pytestmark = pytest.mark.timeout(180)
