@@ -50,6 +50,9 @@ select set_config('search_path', %(schema)s, false),
     set_config('tcp_keepalives_count', '3', false),
     current_setting('server_encoding')"""
 
+# By an administrator, by a crash of another session, or while the server starts.
+_FAREWELLS = ("57P01", "57P02", "57P03")
+
 # Of SQLSTATE: no connection, taken back to let another go on, out of something, ended or cancelled by somebody, a lock
 # that took too long, a disk that could not, a server that may only be read now.
 _PASSING = ("08", "40", "53", "57", "55P03", "58030", "25006")
@@ -195,6 +198,16 @@ def may_pass(error: psycopg.Error) -> bool:
     if error.sqlstate is None:
         return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
     return error.sqlstate.startswith(_PASSING)
+
+
+def has_ended(db: Connection, error: psycopg.Error) -> bool:
+    """Whether the connection ended with an error; it is closed then.
+
+    The server's farewell may be read before the end of what it sends.
+    """
+    if error.sqlstate in _FAREWELLS:
+        db.close()
+    return db.closed
 
 
 def said(error: psycopg.Error, place: Target) -> str:

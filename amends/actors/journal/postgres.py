@@ -211,15 +211,15 @@ class PostgresStore:
             try:
                 try:
                     return work(self._session())
-                except psycopg.Error:
-                    lost = self._db.closed
+                except psycopg.Error as error:
+                    lost = postgres.has_ended(self._db, error)
                     if not (lost and again):
                         raise
                 return work(self._session())
             except Blocked as error:
                 raise (InDoubt if lost else Blocked)(str(error)) from error
             except psycopg.Error as error:
-                if lost or self._db.closed:
+                if lost or postgres.has_ended(self._db, error):
                     raise InDoubt(postgres.said(error, self._place)) from error
                 if postgres.may_pass(error):
                     raise Blocked(postgres.said(error, self._place)) from error
