@@ -14,10 +14,10 @@ from amends import DatabaseError, Done, StorageError, Unavailable
 from amends.actors import postgres
 from amends.actors.database.postgres import PostgresDatabase
 from amends.actors.storage.postgres import Server
+from amends.demo.cluster.proxy import Proxy
 from tests.actors.trip import LONG_S, Script, Seats, TakeSeat
 from tests.actors.world import ServiceUnderTest
 from tests.conformance.databases import on_server
-from tests.proxy import Proxy
 from tests.servers import admin, need_postgres, postgres_schema
 
 SEAT = Done(msgspec.Raw(b'"seat of a"'))
