@@ -164,6 +164,16 @@ def test_while_the_server_is_away(seats: ServiceUnderTest, wire: Proxy, url: str
     assert effects(url) == ["seat"]
 
 
+def test_nobody_asks_when_the_server_is_back(seats: ServiceUnderTest, wire: Proxy) -> None:
+    """It is found all the same, so a service that has nothing to do is ready again."""
+    wire.shut()
+    assert isinstance(seats.ask(seats.do(TAKE)), Unavailable)
+    assert seats.service.blocked
+    wire.let_in()
+    seats.runtime.advance(2)
+    assert seats.service.blocked == ""
+
+
 def test_a_service_may_start_again_while_the_server_is_away(wire: Proxy, url: str) -> None:
     """If it was there before; a system that never had it is not opened."""
     scripts = Seats.scripts()
