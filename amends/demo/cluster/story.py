@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -23,12 +23,13 @@ from rich.console import Console
 
 from amends import AmendsError
 from amends.demo.cluster.board import FRAME_S, Board
-from amends.demo.cluster.customers import Customers
+from amends.demo.cluster.customers import Answer, Customers
 from amends.demo.cluster.programs import MACHINES, NODES, Machine
 from amends.demo.cluster.servers import Servers, servers
 from amends.demo.cluster.troubles import Troubles
 from amends.demo.copying import copy
 from amends.demo.databases import SERVICES
+from amends.demo.domain import Order
 from amends.demo.load import STALL_S, Tally
 from amends.demo.screen import show_counts
 from amends.demo.stocking import Stalled
@@ -150,7 +151,8 @@ class Story:
 
     def play(self) -> None:
         """Start everything, place all orders, and let troubles befall; returns when all is well."""
-        self._console.print(f"{len(self._programs)} programs on 2 machines ...", highlight=False)
+        what = f"{self._servers.run}: {len(self._programs)} programs on {len(self._machines)} machines ..."
+        self._console.print(what, highlight=False)
         for program in self._programs:
             program.start()
         self._wait(lambda: all(program.is_ready for program in self._programs), START_S, "the programs were not ready")
@@ -234,16 +236,9 @@ class Story:
     # What came of it.
 
     def contradictions(self) -> list[str]:
-        """What customers heard that is not what is written down, and those that heard nothing."""
+        """Where customers heard nothing, or something else than is written down."""
         assert self._customers is not None
-        states, answers = self._servers.states(), self._customers.answers
-        told = [
-            f"order {key}: its customer heard {answer.kind}, and {states.get(key)} is written down"
-            for key, answer in answers.items()
-            if states.get(key) != answer.kind
-        ]
-        missing = [order.order_id for order in self._work.orders if order.order_id not in answers]
-        return told + [f"order {key}: no answer" for key in missing]
+        return contradictions(self._work.orders, self._customers.answers, self._servers.states())
 
     def tell(self) -> None:
         """How many orders ended how, what befell, and what the programs say of it."""
@@ -275,3 +270,13 @@ class Story:
 
     def _say(self, what: str) -> None:
         self._console.print(f"{time.monotonic() - self._began_s:6.1f}s  {what}", highlight=False, markup=False)
+
+
+def contradictions(orders: Iterable[Order], answers: Mapping[str, Answer], states: Mapping[str, str]) -> list[str]:
+    """Orders of which nobody heard, and those whose customers heard something else than is written down."""
+    found = []
+    for order_id in (order.order_id for order in orders):
+        heard = answers[order_id].kind if order_id in answers else "nothing"
+        if heard != states.get(order_id):
+            found.append(f"order {order_id}: its customer heard {heard}; {states.get(order_id)} is written down")
+    return found

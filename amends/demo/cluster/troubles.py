@@ -81,12 +81,8 @@ class Troubles:
         self._coming_back: list[Machine] = []
 
     def draw(self, count: int) -> list[str]:
-        """What is to befall, in this order: each kind once before any comes again."""
-        kinds = [*KINDS, *(OF_SERVERS if self._servers.owned else ())]
-        drawn: list[str] = []
-        while len(drawn) < count:
-            drawn += self._chance.sample(kinds, len(kinds))
-        return drawn[:count]
+        """What is to befall, in this order."""
+        return draw([*KINDS, *(OF_SERVERS if self._servers.owned else ())], count, self._chance)
 
     @property
     def are_over(self) -> bool:
@@ -162,3 +158,11 @@ class Troubles:
     def _cut_off(self, wire: Proxy) -> tuple[float, Callable[[], None]]:
         wire.shut()
         return self._away_s, wire.let_in
+
+
+def draw(kinds: Sequence[str], count: int, chance: Random) -> list[str]:
+    """So many of them, each once before any comes again."""
+    drawn: list[str] = []
+    while len(drawn) < count:
+        drawn += chance.sample(kinds, len(kinds))
+    return drawn[:count]
