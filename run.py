@@ -67,7 +67,8 @@ def main(arguments: list[str]) -> int:
         print(USAGE, end="", file=sys.stderr)
         return 2
     try:
-        make_environment(BASE_LOCK if name == "demo" else DEV_LOCK)
+        # The cluster's clients of a broker and a database server are not part of what every demo needs.
+        make_environment(BASE_LOCK if name == "demo" and "cluster" not in rest[:1] else DEV_LOCK)
         run(command_lines(name, rest))
     except KeyboardInterrupt:
         return 130

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.own_postgres import OwnPostgres, programs
+from amends.demo.cluster.own_postgres import OwnPostgres, programs
 
 NO_POSTGRES = (
     "no PostgreSQL: install your system's package `postgresql`, or name a server in AMENDS_TEST_POSTGRES,"

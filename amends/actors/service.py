@@ -79,6 +79,8 @@ class Service(Actor):
     db: Database
     # Why its database could not be reached when nothing else was to be done.
     _unreached = ""
+    # It was away in a turn, and has not been looked for since.
+    _was_away = False
 
     def __init_subclass__(
         cls,
@@ -182,6 +184,9 @@ class Service(Actor):
             told, self._told = self._told, []
             letters = range(len(told) + len(asked))
             self._serving.serve(told, [place for place in letters if place not in asked] if asked else letters)
+            if self._serving.blocked and self.db.is_away:
+                # Perhaps nobody asks again, so it is looked for.
+                self._was_away, self._prune_due_s = True, now_s + _AGAIN_S
         if asked:
             self._asked = {}
             for place, question in asked.items():
@@ -202,6 +207,8 @@ class Service(Actor):
             forgotten = self._serving.fence.prune(before_at, _PRUNE_LIMIT, later)
             self.db.commit()
             self._unreached = ""
+            if self._was_away:
+                self._was_away, self._serving.blocked = False, ""
         except (DatabaseError, StorageError) as error:
             self.db.rollback()  # what can't be forgotten now is forgotten the next time
             self._unreached = str(error)

@@ -30,20 +30,31 @@ Program = Callable[[Path, Workload], bool]
 
 console = Console()
 
+_COUNT = click.IntRange
 _FILE = click.Path(exists=True, dir_okay=False)
+_COPIES = "Where copies of the databases, and the logs, are kept; a temporary folder if not given."
 _STOCK_SHARE = "Stock at the beginning, as a share of what all orders want."
 
 
-def demo_options(orders_count: int, in_flight: int) -> Callable[[F], F]:
+def demo_options(
+    orders_count: int,
+    in_flight: int,
+    *,
+    in_flight_max: int = 9_000,
+    data_help: str = "Where the databases are; a temporary folder if not given.",
+    without: tuple[str, ...] = (),
+) -> Callable[[F], F]:
     """The options that all demos have."""
 
     def decorate(command: F) -> F:
-        command = fault_options(by_default=True)(command)
+        command = fault_options(by_default=True, without=without)(command)
         options = (
             click.option("--orders-count", type=click.IntRange(1), default=orders_count, help="Orders to make up."),
             click.option("--seed", type=int, default=1, help="Decides the orders and the faults."),
-            click.option("--in-flight", type=click.IntRange(1, 9_000), default=in_flight, help="Orders at once."),
-            click.option("--data", type=FOLDER, help="Where the databases are; a temporary folder if not given."),
+            click.option(
+                "--in-flight", type=click.IntRange(1, in_flight_max), default=in_flight, help="Orders at once."
+            ),
+            click.option("--data", type=FOLDER, help=data_help),
             click.option("--orders", type=_FILE, help="Real orders, as JSON lines, plain or gzipped."),
             click.option("--catalogue", type=_FILE, help="The items they are about, as JSON lines."),
             click.option("--stock-share", type=click.FloatRange(0.0), default=0.95, help=_STOCK_SHARE),
@@ -86,6 +97,41 @@ def duplicates_command(data: Path | None, copies: int, **chosen: Any) -> None:
     """Every order is handed in several times at once."""
     settings = settings_of(chosen)
     perform(data, settings, lambda folder, work: duplicates.run(folder, work, settings, console, copies=copies))
+
+
+@main.command("cluster")
+@demo_options(
+    orders_count=600,
+    in_flight=40,
+    in_flight_max=90,
+    data_help=_COPIES,
+    without=("lost", "doubled", "delayed", "killed"),
+)
+@click.option("--troubles", type=click.IntRange(0), default=10, help="How often something befalls a machine.")
+@click.option("--away-s", type=click.FloatRange(0.1), default=8.0, help="How long what is cut off stays away.")
+@click.option("--broker", help="RabbitMQ; else AMENDS_TEST_RABBITMQ, or what answers on its local port.")
+@click.option("--database", help="PostgreSQL; else AMENDS_TEST_POSTGRES, or what answers on its local port.")
+@click.option("--own-servers", is_flag=True, help="Start both for this run alone, and restart them as well.")
+def cluster_command(data: Path | None, **chosen: Any) -> None:
+    """Nodes and services as programs over RabbitMQ and PostgreSQL, killed, paused and cut off."""
+    try:
+        from amends.demo.cluster import servers, story  # noqa: PLC0415 - extras
+    except ImportError as error:
+        raise click.UsageError(f"{error}; the cluster needs `pip install 'amends[postgres,rabbitmq]'`") from None
+    if data is not None and data.exists() and any(data.iterdir()):
+        raise click.UsageError(f"--data {data}: is not empty")
+    if chosen["own_servers"] and (chosen["broker"] or chosen["database"]):
+        raise click.UsageError("--own-servers: starts both; --broker and --database name others")
+    settings = settings_of(chosen)
+    more = story.Chosen(**{name: chosen[name] for name in story.Chosen.__struct_fields__})
+
+    def program(folder: Path, work: Workload) -> bool:
+        try:
+            return story.run(folder, work, settings, console, more)
+        except servers.ServerMissing as error:
+            raise click.UsageError(str(error)) from None
+
+    perform(data, settings, program)
 
 
 @main.command("audit")

@@ -85,7 +85,7 @@ def in_folder(
             good = program(folder)
             good = audited(folder, console, in_short=in_short) and good
         finally:
-            if good and data is None:
+            if data is None and (good or not any(folder.iterdir())):
                 shutil.rmtree(folder)
             else:
                 console.print(f"the databases are in {folder}", highlight=False, soft_wrap=True)

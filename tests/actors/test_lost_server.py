@@ -14,10 +14,10 @@ from amends import DatabaseError, Done, StorageError, Unavailable
 from amends.actors import postgres
 from amends.actors.database.postgres import PostgresDatabase
 from amends.actors.storage.postgres import Server
+from amends.demo.cluster.proxy import Proxy
 from tests.actors.trip import LONG_S, Script, Seats, TakeSeat
 from tests.actors.world import ServiceUnderTest
 from tests.conformance.databases import on_server
-from tests.proxy import Proxy
 from tests.servers import admin, need_postgres, postgres_schema
 
 SEAT = Done(msgspec.Raw(b'"seat of a"'))
@@ -162,6 +162,16 @@ def test_while_the_server_is_away(seats: ServiceUnderTest, wire: Proxy, url: str
     seats.runtime.time.s += 2
     assert seats.ask(seats.do(TAKE)) == SEAT
     assert effects(url) == ["seat"]
+
+
+def test_nobody_asks_when_the_server_is_back(seats: ServiceUnderTest, wire: Proxy) -> None:
+    """It is found all the same, so a service that has nothing to do is ready again."""
+    wire.shut()
+    assert isinstance(seats.ask(seats.do(TAKE)), Unavailable)
+    assert seats.service.blocked
+    wire.let_in()
+    seats.runtime.advance(2)
+    assert seats.service.blocked == ""
 
 
 def test_a_service_may_start_again_while_the_server_is_away(wire: Proxy, url: str) -> None:

@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from amends.actors.postgres import target
+from amends.demo.cluster.proxy import Proxy
 from tests.actors.patience import until
 from tests.actors.trip import COMPLETED, effects
 from tests.console.running import NODE, SERVICES, Program, Start
 from tests.console.trips_services import FOLDER
-from tests.proxy import Proxy
 from tests.rabbitmq import Rabbit, parameters
 from tests.servers import admin, postgres_schema
 

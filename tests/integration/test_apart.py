@@ -17,13 +17,13 @@ from typing import Any
 
 import pika
 import pytest
+from tests.proxy import Proxy
 
+from amends.demo.cluster.own_rabbitmq import OwnBroker
 from tests.actors.patience import until
 from tests.actors.trip import COMPLETED, FARE_REFUSED, LONG_S, SERVICES, effects
 from tests.integration.apart import REFUSED_EVERY, names
 from tests.integration.children import ROOT
-from tests.integration.own_broker import OwnBroker
-from tests.proxy import Proxy
 from tests.rabbitmq import Rabbit, parameters, rabbit_at
 
 # The broker takes its time to start.

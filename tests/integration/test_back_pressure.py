@@ -9,11 +9,11 @@ import pytest
 
 from amends import BrokerUnavailable, Completed, Handle, KeyConflict, Overloaded, System
 from amends.actors.transport import buffer
+from amends.demo.cluster.proxy import Proxy
 from tests.actors.patience import until
 from tests.actors.trip import LONG_S, Fares, LossyTrip, Script, Seats, Tickets, Trip, effects
 from tests.brokers import ABroker
 from tests.integration.test_line_faults import proxy
-from tests.proxy import Proxy
 
 __all__ = ["proxy"]
 

@@ -9,10 +9,10 @@ import pytest
 
 from amends import AmendsError, Completed, Found, Handle, JournalHeld, JournalUnavailable, StorageError, System
 from amends.actors.postgres import session_name, target
+from amends.demo.cluster.own_postgres import OwnPostgres
 from tests.actors.conftest import OpenSystem
 from tests.actors.patience import Gate, refuse_some, until
 from tests.actors.trip import LONG_S, SERVICES, BookTrip, Script, Trip, rows_of
-from tests.own_postgres import OwnPostgres
 from tests.servers import admin, postgres_schema
 
 _OURS = """

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from amends.demo.cluster.proxy import Proxy
 from amends.protocol.errors import AmendsError
 from amends.protocol.messages import SagaId
 from amends.supervisor.actor import Actor, spawn
@@ -18,7 +19,6 @@ from amends.supervisor.runtimes.pool import Pool
 from tests.actors.patience import until
 from tests.brokers import ABroker
 from tests.lines import SAGA, Ends, a_node, a_service, do, join_by, leave, reply, some_ends
-from tests.proxy import Proxy
 from tests.supervisor.probe import WAIT_S
 
 SEATS = "seats"

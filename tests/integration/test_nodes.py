@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from amends.demo.cluster.proxy import Proxy
 from tests.actors.patience import until
 from tests.actors.trip import COMPLETED, effects
 from tests.console.running import NODE, Program, Start
 from tests.console.test_programs import REST, SEATS, begun, open_gate, start
-from tests.proxy import Proxy
 from tests.servers import need_postgres, postgres_schema
 
 __all__ = ["start"]

@@ -16,12 +16,12 @@ from amends.actors.transport.postgres import PostgresQueue, pump, tables
 from amends.actors.transport.postgres.broker import SCHEMA
 from amends.actors.transport.postgres.tables import Out, Session
 from amends.actors.transport.wire import encode_message
+from amends.demo.cluster.own_postgres import OwnPostgres
 from amends.protocol.errors import AmendsError, InputError
 from tests.actors.patience import until
 from tests.brokers import Table
 from tests.integration.children import ROOT
 from tests.lines import SAGA, Ends, a_node, a_service, do, join_by, leave, reply, some_ends
-from tests.own_postgres import OwnPostgres
 from tests.supervisor.probe import WAIT_S
 
 SEATS = "seats"

@@ -6,10 +6,10 @@ import pytest
 
 from amends.actors.transport import buffer
 from amends.actors.transport.rabbitmq import RabbitMqLine
+from amends.demo.cluster.own_rabbitmq import OwnBroker
 from amends.supervisor.runtime import SystemClock
 from amends.supervisor.runtimes.pool import Pool
 from tests.actors.patience import until
-from tests.integration.own_broker import OwnBroker
 from tests.lines import SAGA, Ends, do, join_by, leave, reply
 from tests.rabbitmq import Rabbit
 from tests.supervisor.probe import WAIT_S

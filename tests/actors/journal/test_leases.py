@@ -14,13 +14,13 @@ from amends.actors import postgres
 from amends.actors.journal import postgres as postgres_store
 from amends.actors.journal.postgres import PostgresStore
 from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, Request
+from amends.demo.cluster.proxy import Proxy
 from amends.protocol.errors import JournalHeld, StorageError
 from tests.actors.journal.test_postgres import db, far, meanwhile, store, url, waits, wire
 from tests.actors.patience import until
 from tests.actors.trip import LONG_S
 from tests.conformance.test_stores import history, instance, opened
 from tests.open_ids import open_ids
-from tests.proxy import Proxy
 from tests.servers import admin, postgres_schema
 
 __all__ = ["db", "far", "store", "url", "wire"]

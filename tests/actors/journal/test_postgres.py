@@ -19,12 +19,12 @@ from amends.actors import postgres
 from amends.actors.journal import postgres as postgres_store
 from amends.actors.journal.postgres import PostgresStore
 from amends.actors.journal.store import Batch, Blocked, InDoubt, verify
+from amends.demo.cluster.proxy import Proxy
 from amends.protocol.errors import JournalHeld, RecordCorrupt, StorageError
 from tests.actors.patience import until
 from tests.actors.trip import LONG_S
 from tests.conformance.test_stores import history, instance, opened
 from tests.open_ids import open_ids
-from tests.proxy import Proxy
 from tests.servers import admin, need_postgres, postgres_schema
 
 EMPTY = Batch([], [], [])

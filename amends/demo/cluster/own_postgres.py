@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, which may be killed: its data is a folder that goes with it."""
+"""A PostgreSQL server of one's own, which may be killed: its data is a folder that goes with it."""
 
 import os
 import shutil
@@ -7,6 +7,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Self
+
+from amends import AmendsError
+
+
+class NoServer(AmendsError):  # noqa: N818 - reads as the fact it reports
+    """A server of one's own could not be started; the message says why."""
+
 
 _PLACES = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "opt/homebrew/opt/postgresql*/bin")
 
@@ -64,7 +71,8 @@ class OwnPostgres:
 
     def _run(self, program: str, *arguments: str) -> None:
         folder = programs()
-        assert folder is not None
+        if folder is None:
+            raise NoServer(f"{program}: not found; install your system's package `postgresql`")
         # A file and no pipe: the server keeps open what it inherits, and a pipe would never end.
         with tempfile.TemporaryFile() as output:
             command: list[str | Path] = [folder / program, "-D", self._folder, *arguments]
@@ -78,4 +86,5 @@ class OwnPostgres:
                 check=False,
             )
             output.seek(0)
-            assert done.returncode == 0, output.read().decode()
+            if done.returncode != 0:
+                raise NoServer(f"{program} failed: {output.read().decode()}")
