@@ -17,7 +17,7 @@ from tests.actors.patience import refuse_some
 from tests.actors.trip import LONG_S, SERVICES, BookTrip, LossyTrip, Script, Trip
 from tests.own_postgres import OwnPostgres
 from tests.proxy import Proxy
-from tests.servers import admin, own_postgres, postgres_schema
+from tests.servers import admin, postgres_schema
 
 
 @pytest.fixture
@@ -78,31 +78,28 @@ def test_sessions_that_are_ended_under_load(url: str, booking: OpenSystem) -> No
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["restarted", "killed"])
-def test_server_restarted_under_load(booking: OpenSystem, *, crash: bool) -> None:
+def test_server_restarted_under_load(booking: OpenSystem, own_postgres: OwnPostgres, *, crash: bool) -> None:
     """Journal and services wait for it, and no actor fails over it."""
-    with own_postgres() as server:
-        url = f"{server.url}&schema=shop"
-        system = booking(Script(fare=refuse_some), folder=url)
-        wanted = [f"trip-{number}" for number in range(200)]
-        accepted: list[Handle] = []
-        away: threading.Thread | None = None
-        while wanted:
-            handle = system.submit(LossyTrip, Trip(wanted[0]), key=wanted[0])
-            with suppress(JournalUnavailable):
-                handle.accepted(LONG_S)
-                accepted.append(handle)
-                wanted.pop(0)
-            if len(accepted) == 100 and away is None:
-                away = threading.Thread(target=_restart, args=(server, crash))
-                away.start()
-        for handle in accepted:
-            handle.result(LONG_S)
-        assert away is not None
-        away.join()
-        status = system.status()
-        assert (status.completed, status.compensated, status.restarts) == (133, 67, 0)
-        system.stop()
-        assert_all_or_nothing(effects(url, server.url), 133)
+    url = f"{own_postgres.url}&schema=services_{'killed' if crash else 'restarted'}"
+    system = booking(Script(fare=refuse_some), folder=url)
+    restart = threading.Thread(target=_restart, args=(own_postgres, crash))
+    wanted = [f"trip-{number}" for number in range(200)]
+    accepted: list[Handle] = []
+    while wanted:
+        handle = system.submit(LossyTrip, Trip(wanted[0]), key=wanted[0])
+        with suppress(JournalUnavailable):
+            handle.accepted(LONG_S)
+            accepted.append(handle)
+            wanted.pop(0)
+        if len(accepted) == 100 and restart.ident is None:
+            restart.start()
+    for handle in accepted:
+        handle.result(LONG_S)
+    restart.join()
+    status = system.status()
+    assert (status.completed, status.compensated, status.restarts) == (133, 67, 0)
+    system.stop()
+    assert_all_or_nothing(effects(url, own_postgres.url), 133)
 
 
 def _restart(server: OwnPostgres, crash: bool) -> None:
