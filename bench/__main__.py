@@ -21,7 +21,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench import baseline, disk, sagas, scale, systems
+from bench import baseline, disk, sagas, scale, systems, trip
 from bench.slow_disk import SlowDisk
 from bench.work import python_loop_ns
 
@@ -51,11 +51,16 @@ _MEASURES: dict[str, Callable[..., Any]] = {
     "commits to postgres": _on_postgres("commits"),
     "commits to a file": _on_postgres("commits_to_file"),
     "journal in postgres": _on_postgres("measure"),
+    "trips on postgres": _on_postgres("trips"),
+    "trips in files": trip.in_files,
     **systems.MEASURES,
 }
 
 # Batches per measurement of a journal's store, by records in each.
 _BATCHES = {1: 5_000, 100: 500}
+
+# Trips per measurement, by number in flight.
+_TRIPS = {1: 500, 100: 4_000}
 
 # Orders per measurement of an order system, by number in flight.
 _ORDERS = {1: 300, 100: 3_000}
@@ -125,6 +130,27 @@ def postgres_command(runs: int, *, quick: bool) -> None:
         _add_row(table, "PostgreSQL", _medians([on_server for on_server, _ in pairs]))
         _add_row(table, "SQLite", _medians([in_file for _, in_file in pairs]))
     console.print(table)
+    _compare_trips(console, runs, smaller)
+
+
+def _compare_trips(console: Console, runs: int, smaller: int) -> None:
+    """Everything on the server beside everything in files, run by run, and the ratio of the two."""
+    table = Table(title="A trip in three steps, all on PostgreSQL or all in files")
+    for column in ("databases", "in flight", "sagas", "sagas/s", "p50 ms", "p99 ms", "CPU us/saga"):
+        table.add_column(column, justify="left" if column == "databases" else "right")
+    ratios = {}
+    for in_flight, count in _TRIPS.items():
+        sagas_each = max(in_flight, count // smaller)
+        pairs = [
+            (_one("trips on postgres", in_flight, sagas_each), _one("trips in files", in_flight, sagas_each))
+            for _ in range(runs)
+        ]
+        _add_row(table, "PostgreSQL", _medians([on_server for on_server, _ in pairs]))
+        _add_row(table, "SQLite", _medians([in_files for _, in_files in pairs]))
+        ratios[in_flight] = statistics.median(on_server["rate"] / in_files["rate"] for on_server, in_files in pairs)
+    console.print(table)
+    for in_flight, ratio in ratios.items():
+        console.print(f"{in_flight} in flight: {ratio:.0%} of the rate in files, the median of {runs} pairs of runs")
 
 
 def _add_row(table: Table, name: str, measured: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from amends.actors.journal.store import Batch, Store, Stored
 from amends.demo.faults import Faults
 from amends.demo.stocking import StockUp
 from amends.demo.systems.coordinator import SERVICES, PlaceOrder
-from bench import sagas
+from bench import sagas, trip
 from bench.work import PLAN, Timing
 
 URL = "AMENDS_BENCH_POSTGRES"
@@ -67,9 +67,17 @@ def measure(folder: Path, in_flight: int, count: int) -> Timing:
             return sagas.time_system(system, "journal in PostgreSQL", in_flight, count)
 
 
+def trips(_folder: Path, in_flight: int, count: int) -> Timing:
+    """Trips with everything on the server."""
+    with _schema() as url:
+        return trip.measure(url, "all in PostgreSQL", in_flight, count)
+
+
 @contextmanager
 def _schema() -> Iterator[str]:
     url, schema = os.environ.get(URL) or _LOCAL, f"bench_{uuid.uuid4().hex}"
     yield f"{url}{'&' if '?' in url else '?'}schema={schema}"
     with psycopg.connect(url, autocommit=True) as db:
-        db.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
+        found = db.execute("select nspname from pg_namespace where starts_with(nspname, %s)", (schema,)).fetchall()
+        for (name,) in found:
+            db.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(name)))

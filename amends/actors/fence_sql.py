@@ -96,7 +96,7 @@ STATEMENTS: Final[dict[Dialect, Statements]] = {
     ),
     "postgres": Statements(
         load_one=f"{_LOAD_ALL} = ?",
-        load_some=f"{_LOAD_ALL} in (select json_array_elements_text(?))",
+        load_some=f"{_LOAD_ALL} = any(array(select json_array_elements_text(?)))",
         row=_ROW,
         write=(
             "insert into amends_fence select r ->> 0, r ->> 1, r ->> 2, (r ->> 3)::bigint, r ->> 4, r ->> 5, r ->> 6,"

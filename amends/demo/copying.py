@@ -33,7 +33,8 @@ def copy(url: str, services: Iterable[str], folder: Path) -> None:
     place = postgres.target(url)
     try:
         with postgres.connect(place) as db:
-            db.adapters.register_loader("timestamptz", TextLoader)
+            for kind in ("timestamp", "timestamptz"):  # which SQLite knows as text
+                db.adapters.register_loader(kind, TextLoader)
             db.execute("begin isolation level repeatable read read only")
             if not _copy_schema(db, place.schema, folder / "journal.db"):
                 raise NotCopied(f"{place.name}: no journal is there")

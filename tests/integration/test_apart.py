@@ -17,9 +17,9 @@ from typing import Any
 
 import pika
 import pytest
-from tests.proxy import Proxy
 
 from amends.demo.cluster.own_rabbitmq import OwnBroker
+from amends.demo.cluster.proxy import Proxy
 from tests.actors.patience import until
 from tests.actors.trip import COMPLETED, FARE_REFUSED, LONG_S, SERVICES, effects
 from tests.integration.apart import REFUSED_EVERY, names

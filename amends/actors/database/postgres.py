@@ -38,6 +38,10 @@ _PREPARED_MAX: Final = 1000
 _VIOLATES: Final = {"23505": "unique", "23502": "not null", "23514": "check", "23503": "foreign key"}
 _CONFLICTS: Final = ("40001", "40P01")
 _LOCK_ONE: Final = "select pg_try_advisory_xact_lock($1)"
+# A plan is kept, and made while tables may be small: it goes by an index where there is one.
+_SETTINGS: Final = """
+select set_config('lock_timeout', %s, false), set_config('idle_in_transaction_session_timeout', %s, false),
+    set_config('enable_seqscan', 'off', false), set_config('jit', 'off', false)"""
 _WORK: Final = "select pg_advisory_lock_shared(%s)"
 
 
@@ -256,11 +260,7 @@ class PostgresDatabase:
         db = None
         try:
             db = postgres.connect(self._place)
-            db.execute(
-                "select set_config('lock_timeout', %s, false),"
-                " set_config('idle_in_transaction_session_timeout', %s, false)",
-                (str(BUSY_MS), str(_IDLE_MS)),
-            )
+            db.execute(_SETTINGS, (str(BUSY_MS), str(_IDLE_MS)))
             if not self._migrated:
                 postgres.migrate(db, self._place, self._scripts)
             db.execute(_WORK, (self._key("worker", self.worker or ""),))
