@@ -9,10 +9,10 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
-from tests.own_postgres import OwnPostgres
 
 from amends import Completed, Handle, JournalUnavailable
 from amends.actors import postgres
+from amends.demo.cluster.own_postgres import OwnPostgres
 from amends.demo.cluster.proxy import Proxy
 from tests.actors.conftest import OpenSystem
 from tests.actors.patience import refuse_some
