@@ -5,10 +5,12 @@ and whether the parts that are only installed on demand are there. An address ma
 in it, so none is ever shown.
 """
 
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
+from uuid import uuid4
 
 import click
 from rich.console import Console
@@ -28,6 +30,7 @@ from amends.protocol.errors import AmendsError
 F = TypeVar("F", bound=Callable[..., Any])
 
 _ENVIRONMENT: Final = {"auto_envvar_prefix": "AMENDS"}
+_HOST_MAX: Final = 60
 _LEVELS: Final = ("debug", "info", "warning", "error")
 _BROKER: Final = (
     "RabbitMQ, as amqp://user:password@host:5672/vhost, or a queue over PostgreSQL, as "
@@ -138,7 +141,8 @@ def node_command(
             sagas=found.sagas,
             services=[],
             max_open=max_open,
-            node=name,
+            # A system without one has its journal to itself.
+            node=name or f"{socket.gethostname()[:_HOST_MAX]}-{uuid4().hex}",
             lease_s=lease_s,
             broker=broker,
             elsewhere=elsewhere,

@@ -138,3 +138,13 @@ def test_the_same_keys_at_two_nodes(node: Start, start: Start, tmp_path: Path) -
     assert [one == two for one, two in ids] == [True] * len(names)
     until(lambda: all(completed(node, name) for node in (first, second) for name in names))
     all_once(tmp_path, names)
+
+
+def test_nodes_without_names(node: Start, start: Start, tmp_path: Path) -> None:
+    """Each is a new one, and they share the journal all the same."""
+    first, second = node(""), node("")
+    book(first, ["a"])
+    book(second, ["b"])
+    start("service", *SEATS, *REST)
+    until(lambda: completed(first, "b") and completed(second, "a"))
+    all_once(tmp_path, ["a", "b"])
