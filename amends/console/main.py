@@ -174,8 +174,9 @@ main.add_command(look_command())
 
 
 def _run(program: str, system: System, api: Api, http: str | None, chosen: dict[str, Any]) -> None:
+    web = WebServer(http, api) if http else None
     log_to_stderr(chosen["log_level"])
-    process.run(program, system, api, WebServer(http, api) if http else None, chosen["drain_s"])
+    process.run(program, system, api, web, chosen["drain_s"])
 
 
 @contextmanager
