@@ -18,7 +18,7 @@ from amends.actors.coordinator import Coordinator
 from amends.actors.database.port import Database
 from amends.actors.journal.journal import Journal
 from amends.actors.journal.messages import Count, Leave
-from amends.actors.journal.store import Store
+from amends.actors.journal.store import PlanId, Store
 from amends.actors.saga import Plans, Surroundings
 from amends.actors.service import ServiceHome, ServiceSpec
 from amends.actors.storage.port import Storage
@@ -174,8 +174,10 @@ class Tree:
             def open_store() -> Store:
                 return next(stores, None) or self._storage.open_store()
 
+            plans = [PlanId(plan.name, plan.version, plan.digest) for plan in self._plot.plans.values()]
+
             def make_journal() -> Actor:
-                return Journal(open_store, self._plot.plans.keys(), self._plot.retention_s)
+                return Journal(open_store, plans, self._plot.retention_s)
 
             children.insert(2, ChildSpec(self._journal, make_journal))
             children.append(ChildSpec(self.coordinator, self._make_coordinator))

@@ -11,7 +11,7 @@ from amends.actors.database.port import Database
 from amends.actors.database.scripts import Scripts
 from amends.actors.database.sqlite import SqliteDatabase
 from amends.actors.journal.journal import Journal
-from amends.actors.journal.store import Store
+from amends.actors.journal.store import PlanId, Store
 from amends.actors.service import Service, ServiceHome, ServiceSpec
 from amends.actors.storage.folder import open_file
 from amends.actors.transport.in_process import InProcess
@@ -219,7 +219,7 @@ class JournalUnderTest:
         self.runtime = OneThread()
         self.keeper, self.asker = Probe("keeper"), Probe("asker")
         self.mailbox = Mailbox("journal", self.runtime, keeper=self.keeper)
-        self._make = lambda: Journal(open_store, [("s", 1)], retention_s)
+        self._make = lambda: Journal(open_store, [PlanId("s", 1, "d1")], retention_s)
         spawn(self.mailbox, self._make)
         self.runtime.run()
 

@@ -162,7 +162,8 @@ class Opening:
     def _left(self, plans: Collection[PlanId]) -> list[str]:
         lapsed = self._lapsed()
         left = sorted(i for i, (node, _) in self._journal.grants.items() if node in lapsed and self._is_open(i))
-        return [i for i in left if (found := self._journal.instance(i)) and (found.saga, found.version) in plans]
+        known = {(plan.saga, plan.version) for plan in plans}
+        return [i for i in left if (found := self._journal.instance(i)) and (found.saga, found.version) in known]
 
     def renew(self) -> bool:
         self._hold()

@@ -39,8 +39,11 @@ _LEAVE: Final = "update nodes set over = true where node = %(node)s"
 _END_LAPSED: Final = "update nodes set over = true where not over and until < clock_timestamp()"
 _LEFT_OPEN: Final = """
 select i.saga_id from instances i join nodes n on n.node = i.node and n.over
-    join unnest(%(names)s::text[], %(versions)s::bigint[]) as plan (saga, version) using (saga, version)
-where i.state = 'open' order by i.saga_id limit %(limit)s"""
+    join unnest(%(plans)s::text[], %(versions)s::bigint[], %(digests)s::text[]) as plan (saga, version, digest)
+        using (saga, version)
+    join records r on r.saga_id = i.saga_id and r.seq = 0
+where i.state = 'open' and digest = coalesce(substring(r.body from '"digest":"([0-9a-f]+)"}$'), digest)
+order by i.saga_id limit %(limit)s"""
 _TAKE: Final = "update instances set node = %(node)s, token = %(token)s where saga_id = any(%(ids)s) and state = 'open'"
 _FORGET_EMPTY: Final = f"delete from nodes n where over and not exists {_OPEN}"
 
@@ -97,8 +100,9 @@ class Leases:
         return self._do(lambda db: self._adopt(db, plans, limit), again=False)
 
     def _adopt(self, db: postgres.Connection, plans: Collection[PlanId], limit: int) -> list[Grant]:
-        names, versions = [name for name, _ in plans], [version for _, version in plans]
-        values: dict[str, Any] = {"node": self._node, "names": names, "versions": versions, "limit": limit}
+        names, versions, digests = map(list, zip(*plans, strict=True)) if plans else ([], [], [])
+        values: dict[str, Any] = {"node": self._node, "limit": limit}
+        values |= {"plans": names, "versions": versions, "digests": digests}
         with db.transaction():
             db.execute(_LOCK)
             db.execute(_END_LAPSED)

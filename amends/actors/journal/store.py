@@ -56,8 +56,13 @@ class Grant(NamedTuple):
 LEASE_S: Final = 6.0
 """How long a node may go without renewing its lease before others adopt what it had, in seconds."""
 
-PlanId = tuple[str, int]
-"""A saga's name and version."""
+
+class PlanId(NamedTuple):
+    """What an instance goes on with: a saga, its version, and the digest of its steps."""
+
+    saga: str
+    version: int
+    digest: str
 
 
 class Batch(NamedTuple):

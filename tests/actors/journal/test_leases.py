@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,9 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from amends.actors import postgres
 from amends.actors.journal import postgres as postgres_store
 from amends.actors.journal.postgres import PostgresStore
-from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, Request
+from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, PlanId, Request, Stored, checksum
 from amends.demo.cluster.proxy import Proxy
+from amends.protocol import codec
 from amends.protocol.errors import JournalHeld, StorageError
+from amends.protocol.messages import SagaId
+from amends.protocol.records import Started
 from tests.actors.journal.test_postgres import db, far, meanwhile, store, url, waits, wire
 from tests.actors.patience import until
 from tests.actors.trip import LONG_S
@@ -25,7 +29,7 @@ from tests.servers import admin, postgres_schema
 
 __all__ = ["db", "far", "store", "url", "wire"]
 
-PLANS = [("s", 1)]
+PLANS = [PlanId("s", 1, "d1")]
 
 
 @pytest.fixture
@@ -180,8 +184,24 @@ def test_plans_that_a_node_has_not(node: Callable[[str], PostgresStore], db: "ps
     three, two, one = node("three"), node("two"), node("one")
     one.write(Batch([instance("a"), instance("b", saga="t")], [*history("a", 1), *history("b", 1)], []))
     lapse(db, one)
-    assert [grant.saga_id for grant in two.shared.adopt([("t", 1), ("s", 2)], 10)] == ["b"]
+    assert [grant.saga_id for grant in two.shared.adopt([PlanId("t", 1, "d1"), PlanId("s", 2, "d1")], 10)] == ["b"]
     assert [grant.saga_id for grant in three.shared.adopt(PLANS, 10)] == ["a"]
+
+
+def test_plans_whose_steps_have_changed(node: Callable[[str], PostgresStore], db: "psycopg.Connection[Any]") -> None:
+    """An instance is left to a node that has the steps it began with."""
+
+    def begun_with(saga_id: str, digest: str) -> Stored:
+        body = codec.encode(Started(SagaId(saga_id), "s", 1, saga_id, msgspec.Raw(b'{"digest":"d9"}'), 1.5, digest))
+        return Stored(
+            saga_id, 0, 1.5, codec.SCHEMA, "started", body.decode(), checksum(0, saga_id, 0, 1.5, codec.SCHEMA, body)
+        )
+
+    two, one = node("two"), node("one")
+    one.write(Batch([instance("a"), instance("b")], [begun_with("a", "d1"), begun_with("b", "d2")], []))
+    lapse(db, one)
+    assert [grant.saga_id for grant in two.shared.adopt(PLANS, 10)] == ["a"]
+    assert [grant.saga_id for grant in two.shared.adopt([PlanId("s", 1, "d2")], 10)] == ["b"]
 
 
 def test_adoption_by_several_a_few_at_a_time(

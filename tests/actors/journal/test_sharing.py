@@ -144,7 +144,7 @@ def test_adopted(journal: JournalUnderTest, store: SharedStore) -> None:
     (adopted,) = pass_time(journal, 1.5)
     assert isinstance(adopted, Adopted)
     assert adopted.grants == [Grant("a", 7)]
-    assert store.asked == [([("s", 1)], ADOPTED_MAX)]
+    assert store.asked == [([PlanId("s", 1, "d1")], ADOPTED_MAX)]
     record = Decided(Direction.FORWARD)
     assert journal.tell(append(journal, 0, record, token=7, forced=True, then="go")) == ["go"]
 
