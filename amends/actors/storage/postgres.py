@@ -3,7 +3,7 @@
 Or only the journal is there, and the services have files in a folder of this machine.
 """
 
-from itertools import count
+import secrets
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +18,6 @@ from amends.protocol.errors import DatabaseError, StorageError
 
 _CONNECT_S: Final = 2
 """How long a service tries to connect: shorter than a turn may last."""
-
-_numbers = count(1)
 
 
 class JournalOnServer:
@@ -57,7 +55,8 @@ class Server:
         self.name = self._place.name
         self._journal = journal or url
         self._node, self._lease_s = node, lease_s
-        self._worker = f"{postgres.session_name()} {next(_numbers)}"
+        # Hosts in containers may have one name and one process number; no two of these are the same.
+        self._worker = f"{postgres.session_name()} {secrets.token_hex(8)}"
         self._services: dict[str, str] = {}
         self._seen: set[str] = set()
 

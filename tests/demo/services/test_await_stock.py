@@ -135,6 +135,15 @@ def test_two_writers_of_one_wait_lose_nothing(house: Warehouse) -> None:
     assert len(refused) == 2
 
 
+def test_units_that_nobody_gave_out_are_found_when_the_step_is_asked_again(house: Warehouse) -> None:
+    """Another process has put them on the shelf while this step began to wait, and neither saw the other."""
+    house.want("o1", B=1)
+    assert house.want("o2", B=1) == {}
+    house.inventory.db.execute("update stock set on_hand = on_hand + 1, version = version + 1 where item_id = 'B'")
+    assert house.want("o2", attempt=2, B=1) == {"o2": reserved(1)}
+    assert shelves(house.inventory)["B"] == (0, 2, 0)
+
+
 def test_a_delivery_and_a_count_serve_who_waits(house: Warehouse) -> None:
     """Whatever brings units to the shelf."""
     house.want("o1", A=2, B=1)
