@@ -21,7 +21,8 @@ from amends.actors.journal.store import Batch, Store, Stored
 from amends.demo.faults import Faults
 from amends.demo.stocking import StockUp
 from amends.demo.systems.coordinator import SERVICES, PlaceOrder
-from bench import sagas, trip
+from bench import sagas
+from bench.trips import measure as measure_trips
 from bench.work import PLAN, Timing
 
 URL = "AMENDS_BENCH_POSTGRES"
@@ -70,7 +71,7 @@ def measure(folder: Path, in_flight: int, count: int) -> Timing:
 def trips(_folder: Path, in_flight: int, count: int) -> Timing:
     """Trips with everything on the server."""
     with _schema() as url:
-        return trip.measure(url, "all in PostgreSQL", in_flight, count)
+        return measure_trips(url, "all in PostgreSQL", in_flight, count)
 
 
 @contextmanager

@@ -1,97 +1,92 @@
-"""A trip in three steps, each of which writes one row: what the engine and a database cost, and little else."""
+"""The work of the cluster's figures: a trip of three steps over three services, one in ten refused at the second.
 
-import time
-from collections import deque
-from pathlib import Path
+A row is written for each step. Small on purpose: what is measured is the way of a saga, and not what services do on it.
+"""
 
 import msgspec
 
-from amends import Done, Handle, Results, Saga, Service, System, handles, retriable, step, undoes
-from bench.work import Stopwatch, Timing
+from amends import Done, Refused, Results, Retry, Saga, Service, handles, retriable, step, undoes
 
-_TABLE = "create table booked (id {}, name text not null)"
-TABLES = {
-    "sqlite": [_TABLE.format("integer primary key")],
-    "postgres": [_TABLE.format("bigint generated always as identity primary key")],
-}
-_WARM_UP = 100
+_TABLE = ["create table booked (name text primary key)"]
+_INSERT = "insert into booked values (?)"
+
+# Long enough that nothing is asked for twice because a machine is busy.
+_PATIENT = Retry(attempts=10, base_s=1.0, cap_s=5.0)
+_ATTEMPT_S = 60.0
 
 
-class Book(msgspec.Struct, frozen=True):
-    """One thing for one traveller."""
+class Trip(msgspec.Struct, frozen=True):
+    """The saga's input, and what every command says."""
 
     name: str
+    number: int
 
 
-class _Booking:
-    """What the three services do."""
-
-    @handles(Book)
-    def book(self, command: Book) -> Done[None]:
-        self.db.execute("insert into booked (name) values (?)", (command.name,))  # type: ignore[attr-defined]
-        return Done()
-
-    @undoes(Book)
-    def cancel(self, command: Book, result: None) -> None:
-        self.db.execute("delete from booked where name = ?", (command.name,))  # type: ignore[attr-defined]
+class TakeSeat(Trip, frozen=True):
+    """The first command."""
 
 
-class Seats(_Booking, Service, name="seats", migrations=TABLES):
-    """The first service."""
-
-
-class Rooms(_Booking, Service, name="rooms", migrations=TABLES):
+class TakeFare(Trip, frozen=True):
     """The second."""
 
 
-class Tickets(_Booking, Service, name="tickets", migrations=TABLES):
-    """The last; what it does is never undone."""
+class PrintTicket(Trip, frozen=True):
+    """The last."""
 
 
-class Trip(Saga, name="trip"):
-    """Seat, then room, then ticket."""
+class BookTrip(Saga, name="book-trip", deadline_s=600.0):
+    """Seat, then fare, then ticket."""
 
-    input: Book
+    input: Trip
 
-    @step(to="seats")
-    def seat(self, trip: Book, done: Results) -> Book:
-        return trip
+    @step(to="seats", retry=_PATIENT, timeout_s=_ATTEMPT_S)
+    def seat(self, trip: Trip, done: Results) -> TakeSeat:
+        return TakeSeat(trip.name, trip.number)
 
-    @step(to="rooms", after=[seat])
-    def room(self, trip: Book, done: Results) -> Book:
-        return trip
+    @step(to="fares", after=[seat], retry=_PATIENT, timeout_s=_ATTEMPT_S)
+    def fare(self, trip: Trip, done: Results) -> TakeFare:
+        return TakeFare(trip.name, trip.number)
 
-    @retriable(to="tickets", after=[room])
-    def ticket(self, trip: Book, done: Results) -> Book:
-        return trip
-
-
-def in_files(folder: Path, in_flight: int, count: int) -> Timing:
-    """Run `count` trips, `in_flight` at a time."""
-    return measure(folder, "all in files", in_flight, count)
+    @retriable(to="tickets", after=[fare], retry=_PATIENT, timeout_s=_ATTEMPT_S)
+    def ticket(self, trip: Trip, done: Results) -> PrintTicket:
+        return PrintTicket(trip.name, trip.number)
 
 
-def measure(place: Path | str, what: str, in_flight: int, count: int) -> Timing:
-    """The same anywhere."""
-    with System(place, sagas=[Trip], services=[Seats, Rooms, Tickets]) as system:
-        _run(system, "warm-up", in_flight, _WARM_UP, Stopwatch())
-        watch = Stopwatch()
-        _run(system, "trip", in_flight, count, watch)
-        return watch.timing(what, in_flight)
+class Seats(Service, name="seats", migrations=_TABLE):
+    """The first service."""
+
+    @handles(TakeSeat)
+    def take(self, command: TakeSeat) -> Done[str]:
+        self.db.execute(_INSERT, (command.name,))
+        return Done(f"seat {command.number}")
+
+    @undoes(TakeSeat)
+    def release(self, command: TakeSeat, result: str) -> None:
+        self.db.execute("delete from booked where name = ?", (command.name,))
 
 
-def _run(system: System, name: str, in_flight: int, count: int, watch: Stopwatch) -> None:
-    under_way: deque[tuple[float, Handle]] = deque()
+class Fares(Service, name="fares", migrations=_TABLE):
+    """The second."""
 
-    def end_first() -> None:
-        began_s, handle = under_way.popleft()
-        handle.result()
-        watch.latencies_s.append(time.perf_counter() - began_s)
+    @handles(TakeFare)
+    def take(self, command: TakeFare) -> Done[str] | Refused:
+        if command.number % 10 == 0:
+            return Refused("no money")
+        self.db.execute(_INSERT, (command.name,))
+        return Done(f"fare {command.number}")
 
-    for number in range(count):
-        if len(under_way) >= in_flight:
-            end_first()
-        key = f"{name}-{number}"
-        under_way.append((time.perf_counter(), system.submit(Trip, Book(key), key=key)))
-    while under_way:
-        end_first()
+    @undoes(TakeFare)
+    def give_back(self, command: TakeFare, result: str) -> None:
+        self.db.execute("delete from booked where name = ?", (command.name,))
+
+
+class Tickets(Service, name="tickets", migrations=_TABLE):
+    """The third."""
+
+    @handles(PrintTicket)
+    def print(self, command: PrintTicket) -> Done[None]:
+        self.db.execute(_INSERT, (command.name,))
+        return Done()
+
+
+SERVICES = {service.name: service for service in (Seats, Fares, Tickets)}

@@ -31,7 +31,7 @@ class Status(msgspec.Struct, frozen=True):
 
     Attributes:
         open: instances that are run here.
-        completed, compensated, quarantined: those in the journal when it was opened, and those that have ended here since.
+        completed, compensated, quarantined: those in the journal when it was opened, and those that ended here since.
         stuck: why, by step, by instance; a person should look at each.
         unreadable: why an open instance is not run, by instance.
         restarts, retries, undone, dead_letters, stuck_turns: since the system was opened; `undone` counts steps.

@@ -14,7 +14,7 @@ import msgspec
 
 from amends import Saga
 from amends.actors.journal.memory import MemoryStore
-from amends.actors.journal.store import LEASE_S, Batch, Blocked, Grant, Instance, PlanId, Request, Stored
+from amends.actors.journal.store import LEASE_S, Batch, Blocked, Grant, Instance, Key, PlanId, Request, Stored
 from amends.actors.service import Service, ServiceSpec
 from amends.actors.storage.port import Storage
 from amends.actors.system import System
@@ -120,6 +120,10 @@ class Opening:
         if fate == "crash after":
             self._end.life.end()
         return out
+
+    def known(self, keys: Collection[Key]) -> dict[Key, str]:
+        self._reach()
+        return self._journal.known(keys)
 
     def find(self, saga: str, key: str) -> Instance | None:
         self._reach()
