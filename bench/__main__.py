@@ -32,11 +32,14 @@ _BY_HAND = {1: 300, 10: 600, 100: 800, 1_000: 1_500}
 _SLOW_MS = 2.0
 
 
-def _on_postgres(name: str) -> Callable[..., Any]:
-    """A measurement of a module that needs the extra."""
+def _module(name: str) -> Any:
+    """One that needs the extras."""
+    return importlib.import_module(f"bench.{name}")
 
+
+def _on_postgres(name: str) -> Callable[..., Any]:
     def measure(*arguments: Any) -> Any:
-        return getattr(importlib.import_module("bench.postgres"), name)(*arguments)
+        return getattr(_module("postgres"), name)(*arguments)
 
     return measure
 
@@ -72,11 +75,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--runs", default=5, show_default=True, help="Times each speed is measured.")
 @click.option("--quick", is_flag=True, help="Small counts and two runs: to see that it works.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Where to write the figures.")
+@click.option("--cluster", is_flag=True, help="Nodes and services as processes, over RabbitMQ and PostgreSQL, instead.")
 @click.pass_context
-def main(context: click.Context, runs: int, *, quick: bool, json_path: Path | None) -> None:
-    """Measure everything."""
+def main(context: click.Context, runs: int, *, quick: bool, json_path: Path | None, cluster: bool) -> None:
+    """Measure everything in one process, or with --cluster what goes beyond it."""
     if context.invoked_subcommand is None:
-        _measure_all(2 if quick else runs, 20 if quick else 1, json_path)
+        measure_all = _module("cluster").measure_all if cluster else _measure_all
+        measure_all(2 if quick else runs, 20 if quick else 1, json_path)
 
 
 @main.command("systems")
