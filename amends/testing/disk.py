@@ -19,7 +19,7 @@ from amends.actors.database.port import Database
 from amends.actors.database.scripts import Scripts, in_dialect
 from amends.actors.database.sqlite import SqliteDatabase
 from amends.actors.journal.memory import MemoryStore
-from amends.actors.journal.store import Batch, Blocked, Grant, Instance, Store, Stored
+from amends.actors.journal.store import Batch, Blocked, Grant, Instance, Key, Store, Stored
 from amends.actors.storage.port import Storage
 from amends.protocol import codec
 from amends.protocol.errors import AmendsError, DatabaseError
@@ -171,7 +171,7 @@ class _Store:
         self._inner = inner
         self._world = world
         self._life = life
-        self.find, self.instance, self.history = inner.find, inner.instance, inner.history
+        self.known, self.find, self.instance, self.history = inner.known, inner.find, inner.instance, inner.history
         self.open_grants, self.counts = inner.open_grants, inner.counts
         self.close = inner.close
 
@@ -201,6 +201,7 @@ class _Store:
         return forgotten
 
     # What a store promises, for those who read types; `__init__` binds them.
+    known: Callable[[Collection[Key]], dict[Key, str]]
     find: Callable[[str, str], Instance | None]
     instance: Callable[[str], Instance | None]
     history: Callable[[str], list[Stored]]

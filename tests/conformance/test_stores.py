@@ -142,6 +142,14 @@ def test_find_by_key(store: Store) -> None:
     assert [i and i.saga_id for i in found] == ["a", "b", None]
 
 
+def test_known_keys(store: Store) -> None:
+    """Of many keys those that are taken come back, each with its instance."""
+    store.write(Batch([instance("a", "k", "s"), instance("b", "k", "t"), instance("c", "a\0b", "s")], [], []))
+    wanted = [("s", "k"), ("t", "k"), ("s", "a\0b"), ("s", "other"), ("u", "k")]
+    assert store.known(wanted) == {("s", "k"): "a", ("t", "k"): "b", ("s", "a\0b"): "c"}
+    assert store.known([]) == {}
+
+
 @pytest.mark.parametrize("key", ["", "a\0b", "a\\0b", "\\", "naïve 🐢", "k" * 100_000], ids=ascii)
 def test_any_text_is_a_key(store: Store, key: str) -> None:
     """It is found by what it was, whatever that is, and comes back so."""

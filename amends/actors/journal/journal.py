@@ -39,6 +39,7 @@ from amends.actors.journal.store import (
     Blocked,
     InDoubt,
     Instance,
+    Key,
     PlanId,
     Store,
     Stored,
@@ -223,23 +224,19 @@ class Journal(Actor):
     def _take_opens(self) -> None:
         """Add the instances whose keys are new to the batch; the others are answered after it."""
         opens, self._opens = self._opens, []
-        keys: set[tuple[str, str]] = set()
+        known = self._look_up(opens)
+        keys: set[Key] = set()
         for opening in opens:
             started = opening.started
-            if (started.saga, started.key) in keys:
+            key = (started.saga, started.key)
+            if key in keys:
                 self._opens.append(opening)  # the next turn finds the first one on disk
                 continue
             if self._blocked:
                 self.tell(opening.reply_to, NotOpened(started.saga_id, self._blocked))
                 continue
-            try:
-                known = self._store.find(started.saga, started.key)
-            except Blocked as error:
-                self._wait(str(error))
-                self.tell(opening.reply_to, NotOpened(started.saga_id, self._blocked))
-                continue
-            if known is not None:
-                self._known.append((opening, known.saga_id))
+            if key in known:
+                self._known.append((opening, known[key]))
                 continue
             if opening.closed:
                 self.tell(opening.reply_to, NotOpened(started.saga_id, opening.closed, closed=True))
@@ -248,10 +245,20 @@ class Journal(Actor):
                 Instance(started.saga_id, started.saga, started.version, started.key, "open", started.at)
             )
             self._pending.forced = True
-            keys.add((started.saga, started.key))
+            keys.add(key)
             self._ends[started.saga_id] = (0, 0)
             self._add(started.saga_id, opening.records, (started.at,) * len(opening.records))
             self._pending.opened.append(opening)
+
+    def _look_up(self, opens: Sequence[Open]) -> dict[Key, str]:
+        """The ids of those among the keys that are not new, asked for at once: the store may be far."""
+        if self._blocked or not opens:
+            return {}
+        try:
+            return self._store.known({(opening.started.saga, opening.started.key) for opening in opens})
+        except Blocked as error:
+            self._wait(str(error))
+            return {}
 
     def _answer_known(self, opening: Open, saga_id: SagaId) -> None:
         """An earlier caller started it; whoever asks now gets to know what became of it."""

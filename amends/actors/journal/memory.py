@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Final
 
-from amends.actors.journal.store import Batch, Grant, Instance, Stored
+from amends.actors.journal.store import Batch, Grant, Instance, Key, Stored
 
 _CLOSED: Final = ("completed", "compensated")
 
@@ -32,6 +32,9 @@ class MemoryStore:
         for state, ended_at, saga_id in batch.ends:
             self._instances[saga_id] = self._instances[saga_id]._replace(state=state, ended_at=ended_at)
         return ()
+
+    def known(self, keys: Collection[Key]) -> dict[Key, str]:
+        return {key: self._by_key[key] for key in keys if key in self._by_key}
 
     def find(self, saga: str, key: str) -> Instance | None:
         saga_id = self._by_key.get((saga, key))

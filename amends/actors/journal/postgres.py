@@ -24,7 +24,7 @@ import psycopg
 
 from amends.actors import database, postgres
 from amends.actors.journal import leases
-from amends.actors.journal.store import LEASE_S, Batch, Blocked, Grant, InDoubt, Instance, Stored
+from amends.actors.journal.store import LEASE_S, Batch, Blocked, Grant, InDoubt, Instance, Key, Stored
 from amends.protocol.errors import JournalHeld, RecordCorrupt, StorageError
 from amends.supervisor import telemetry
 
@@ -137,6 +137,11 @@ class PostgresStore:
         if not held:
             raise self._not_ours()
         return taken or ()
+
+    def known(self, keys: Collection[Key]) -> dict[Key, str]:
+        digests = {_digest(*key): key for key in keys}
+        query = "select key_digest, saga_id from instances where key_digest = any(%s)"
+        return {digests[digest]: saga_id for digest, saga_id in self._run(query, (list(digests),))}
 
     def find(self, saga: str, key: str) -> Instance | None:
         return self._one("key_digest = %s", _digest(saga, key))

@@ -20,7 +20,7 @@ import apsw
 from amends.actors import database
 from amends.actors.journal.damage import find_damage, keep_token, last_token
 from amends.actors.journal.salvage import salvage
-from amends.actors.journal.store import Batch, Blocked, Grant, Instance, Stored
+from amends.actors.journal.store import Batch, Blocked, Grant, Instance, Key, Stored
 from amends.protocol.errors import JournalHeld, RecordCorrupt, StorageError
 
 SCRIPTS: Final = database.sql_files(Path(__file__).parent / "migrations")
@@ -94,6 +94,10 @@ class SqliteStore:
         except StorageError:
             self._roll_back()
             raise
+
+    def known(self, keys: Collection[Key]) -> dict[Key, str]:
+        found = {key: self.find(*key) for key in keys}
+        return {key: instance.saga_id for key, instance in found.items() if instance is not None}
 
     def find(self, saga: str, key: str) -> Instance | None:
         return self._one("saga = ? and key = ?", (saga, key))

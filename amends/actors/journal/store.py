@@ -64,6 +64,9 @@ class PlanId(NamedTuple):
     version: int
     digest: str
 
+Key = tuple[str, str]
+"""A saga's name, and a key of its."""
+
 
 class Batch(NamedTuple):
     """What one transaction writes.
@@ -161,6 +164,10 @@ class Store(Protocol):
         What is there already is left as it is. Left out are instances whose key another node has used since it was
         looked for, with their records: the ids of these come back.
         """
+        ...
+
+    def known(self, keys: Collection[Key]) -> dict[Key, str]:
+        """The ids of the instances that these keys belong to, of those that belong to any."""
         ...
 
     def find(self, saga: str, key: str) -> Instance | None:

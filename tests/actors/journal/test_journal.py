@@ -26,7 +26,7 @@ from amends.actors.journal.messages import (
     ReadBack,
 )
 from amends.actors.journal.sqlite import SqliteStore
-from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, Instance, Stored
+from amends.actors.journal.store import Batch, Blocked, Grant, InDoubt, Instance, Key, Stored
 from amends.protocol.errors import JournalUnavailable, StorageError
 from amends.protocol.messages import SagaId
 from amends.protocol.records import Decided, Direction, Ended, Record, Started, StepDone
@@ -292,6 +292,7 @@ class FarStore(SpyStore):
         super().__init__()
         self.away = False
         self.answer_lost = False
+        self.look_ups = 0
 
     def write(self, batch: Batch) -> Collection[str]:
         self._reach()
@@ -300,6 +301,11 @@ class FarStore(SpyStore):
             self.answer_lost, self.away = False, True
             raise InDoubt("connection lost")
         return left_out
+
+    def known(self, keys: Collection[Key]) -> dict[Key, str]:
+        self._reach()
+        self.look_ups += 1
+        return super().known(keys)
 
     def find(self, saga: str, key: str) -> Instance | None:
         self._reach()
@@ -334,6 +340,13 @@ def far_journal(far: FarStore, nobody_left: None) -> Any:
     journal = JournalUnderTest(lambda: far)
     yield journal
     journal.stop()
+
+
+def test_keys_are_looked_up_at_once(far_journal: JournalUnderTest, far: FarStore) -> None:
+    """However many instances begin in a turn, it is one way to the store and back; and none in a turn without."""
+    far_journal.tell(*(open_one(far_journal, saga_id) for saga_id in "abc"))
+    far_journal.tell(append(far_journal, 1, DONE, forced=True, then="go"))
+    assert far.look_ups == 1
 
 
 def test_commit_in_doubt(far_journal: JournalUnderTest, far: FarStore) -> None:
@@ -379,14 +392,14 @@ def test_store_away_when_instances_are_opened(far_journal: JournalUnderTest, far
 def test_store_away_when_a_known_instance_is_read(far_journal: JournalUnderTest, far: FarStore) -> None:
     """Its key was found, and its history can't be had: who asks is told to come again."""
     far_journal.tell(open_one(far_journal, "a"))
-    found = far.find
+    look_up = far.known
 
-    def find_and_lose(saga: str, key: str) -> Instance | None:
-        instance = found(saga, key)
+    def look_up_and_lose(keys: Collection[Key]) -> dict[Key, str]:
+        known = look_up(keys)
         far.away = True
-        return instance
+        return known
 
-    far.find = find_and_lose  # type: ignore[method-assign]
+    far.known = look_up_and_lose  # type: ignore[method-assign]
     (refused,) = far_journal.tell(open_one(far_journal, "d", "a"))
     assert isinstance(refused, NotOpened)
     assert not refused.corrupt
