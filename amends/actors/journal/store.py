@@ -69,6 +69,10 @@ Key = tuple[str, str]
 """A saga's name, and a key of its."""
 
 
+Key = tuple[str, str]
+"""A saga's name, and a key of its."""
+
+
 class Batch(NamedTuple):
     """What one transaction writes.
 
