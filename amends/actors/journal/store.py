@@ -69,10 +69,6 @@ Key = tuple[str, str]
 """A saga's name, and a key of its."""
 
 
-Key = tuple[str, str]
-"""A saga's name, and a key of its."""
-
-
 class Batch(NamedTuple):
     """What one transaction writes.
 
