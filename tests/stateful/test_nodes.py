@@ -17,9 +17,10 @@ from amends.testing import Schedule, agenda
 from amends.testing.checkers import CHECKERS
 from amends.testing.checkers.promises import EverybodyIsAnswered, RestartIntensity
 from amends.testing.schedule import FaultPlan
-from tests.stateful.cluster import Cluster, Node, Opening
+from tests.stateful.cluster import Cluster, Node
 from tests.stateful.drawn import North, South
 from tests.stateful.plans import build, drawn_spec
+from tests.stateful.shared_journal import Opening
 
 HISTORIES = 150
 KEYS = ("o1", "o2", "o3", "o4")
