@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,8 +11,9 @@ from amends import DatabaseError
 from amends.actors.fence import Row, Verdict, judge
 from amends.actors.serving import EXPIRED
 from amends.protocol.messages import CANCELLED, Answer, Do, Done, Message, Never, Refused, Resolve, SagaId, Undo, Undone
-from tests.actors.trip import Script, Seats, TakeSeat, rows_of
+from tests.actors.trip import Script, Seats, TakeSeat
 from tests.actors.world import SAGA, ServiceUnderTest
+from tests.conformance.databases import KINDS, Place, a_place
 
 NOW_AT = 1000.0
 ROWS = {
@@ -100,13 +102,14 @@ def test_judge_expired() -> None:
     assert judge(message("do", expires_at=NOW_AT + 0.001), None, 0, NOW_AT) is Verdict.RUN
 
 
-# The same table, on a real service and file.
+# The same table, on a real service and each kind of database.
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """The service's file."""
-    return tmp_path / "seats.db"
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Where the service keeps what it knows: each kind of database."""
+    with a_place(request.param, tmp_path) as place:
+        yield place
 
 
 @pytest.fixture
@@ -116,11 +119,16 @@ def script() -> Script:
 
 
 @pytest.fixture
-def seats(path: Path, script: Script, nobody_left: None) -> Iterator[ServiceUnderTest]:
-    """A service on a real file."""
-    seats = ServiceUnderTest(path, Seats.spec(script))
+def seats(place: Place, script: Script, nobody_left: None) -> Iterator[ServiceUnderTest]:
+    """A service on a real database."""
+    seats = ServiceUnderTest(lambda scripts: place.open(scripts, "seats"), Seats.spec(script))
     yield seats
     seats.stop()
+
+
+def rows_of(place: Place, query: str) -> list[tuple[Any, ...]]:
+    """What is committed there, as somebody else sees it."""
+    return [tuple(row) for row in place.open(Seats.scripts(), "somebody else").execute(query).fetchall()]
 
 
 TAKE = TakeSeat("a")
@@ -158,7 +166,7 @@ ANSWERS: dict[tuple[str, str], tuple[Answer, list[str]]] = {
 @pytest.mark.parametrize("turns", ["each in a turn", "all in one turn", "a restart between"])
 @pytest.mark.parametrize(("kind", "history"), ANSWERS)
 def test_table_on_a_database(
-    seats: ServiceUnderTest, script: Script, path: Path, kind: str, history: str, turns: str
+    seats: ServiceUnderTest, script: Script, place: Place, kind: str, history: str, turns: str
 ) -> None:
     """What is answered and what really happens; the last message twice, as duplicates are harmless."""
     if history == "refused":
@@ -175,32 +183,32 @@ def test_table_on_a_database(
                 seats.restart()
     answer, happened = ANSWERS[kind, history]
     assert [reply.answer for reply in replies[-2:]] == [answer, answer]
-    assert [what for (what,) in rows_of(path, "select what from effects order by id")] == happened
+    assert [what for (what,) in rows_of(place, "select what from effects order by id")] == happened
 
 
-def test_late_do_after_its_undo(seats: ServiceUnderTest, path: Path) -> None:
+def test_late_do_after_its_undo(seats: ServiceUnderTest, place: Place) -> None:
     """An undo may overtake its do; the late do is refused and does nothing."""
     assert seats.ask(seats.undo()) == Undone()
     assert seats.ask(seats.do(TAKE)) == Refused(CANCELLED)
-    assert rows_of(path, "select * from effects") == []
+    assert rows_of(place, "select * from effects") == []
 
 
-def test_other_payload(seats: ServiceUnderTest, path: Path) -> None:
+def test_other_payload(seats: ServiceUnderTest, place: Place) -> None:
     """The same key with another command is not run, and not taken for the first one."""
     seats.ask(seats.do(TAKE))
     answer = seats.ask(seats.do(TakeSeat("b")))
     assert not isinstance(answer, Done | Refused)
-    assert rows_of(path, "select name from effects") == [("a",)]
+    assert rows_of(place, "select name from effects") == [("a",)]
 
 
-def test_older_token_is_not_obeyed(seats: ServiceUnderTest, path: Path) -> None:
+def test_older_token_is_not_obeyed(seats: ServiceUnderTest, place: Place) -> None:
     """After a newer token was seen for the saga, whatever carries an older one is a dead letter without an answer."""
     seats.ask(seats.do(TAKE, step="one", token=2))
     old = [seats.do(TAKE, step="two", token=1), seats.undo(step="one", token=1), seats.resolve(step="three", token=1)]
     assert seats.tell(*old) == []
     assert [letter.message for letter in seats.dead.told] == old
     assert all("token 1 is older" in letter.reason for letter in seats.dead.told)
-    assert rows_of(path, "select step, state from amends_fence") == [("one", "done")]
+    assert rows_of(place, "select step, state from amends_fence") == [("one", "done")]
 
 
 @pytest.mark.parametrize("kind", ["do", "undo", "resolve"])
@@ -219,26 +227,26 @@ def test_tokens_of_other_sagas_do_not_count(seats: ServiceUnderTest) -> None:
     assert [reply.saga_id for reply in seats.tell(other, seats.do(TAKE, token=1))] == [SAGA]
 
 
-def test_expired_command_is_not_run(seats: ServiceUnderTest, path: Path) -> None:
+def test_expired_command_is_not_run(seats: ServiceUnderTest, place: Place) -> None:
     """A duplicate that outlives its row does nothing."""
     do = seats.do(TAKE)
     seats.runtime.time.s += 2 * 86_400
     assert seats.ask(do) == Refused(EXPIRED)
-    assert rows_of(path, "select * from effects") == []
+    assert rows_of(place, "select * from effects") == []
 
 
-def test_expired_command_stays_refused(seats: ServiceUnderTest, path: Path) -> None:
+def test_expired_command_stays_refused(seats: ServiceUnderTest, place: Place) -> None:
     """Whoever heard that it was refused will not undo it, so a later attempt must not run either."""
     do = seats.do(TAKE)
     seats.runtime.time.s += 2 * 86_400
     seats.ask(do)
     assert seats.ask(seats.do(TAKE, attempt=2)) == Refused(EXPIRED)
-    assert rows_of(path, "select * from effects") == []
+    assert rows_of(place, "select * from effects") == []
 
 
-def test_rows_are_pruned(path: Path, script: Script, nobody_left: None) -> None:
+def test_rows_are_pruned(place: Place, script: Script, nobody_left: None) -> None:
     """Rows older than the retention are forgotten; younger ones and calls that have begun are kept."""
-    seats = ServiceUnderTest(path, Seats.spec(script), retention_s=1000.0)
+    seats = ServiceUnderTest(place.open, Seats.spec(script), retention_s=1000.0)
     seats.ask(seats.do(TAKE, step="old"))
     seats.service.db.execute("insert into amends_fence values ('x', 'begun', 'begun', 1, 'c', '{}', null, 0, null)")
     seats.runtime.time.s += 1001
@@ -246,7 +254,7 @@ def test_rows_are_pruned(path: Path, script: Script, nobody_left: None) -> None:
     seats.runtime.time.s += 61
     seats.ask(seats.resolve(step="young"))
     seats.stop()
-    assert {step for (step,) in rows_of(path, "select step from amends_fence")} == {"begun", "young"}
+    assert {step for (step,) in rows_of(place, "select step from amends_fence")} == {"begun", "young"}
 
 
 def test_an_idle_service_notices_that_its_database_is_gone(
