@@ -286,6 +286,7 @@ _COLUMNS: Final = {
 
 def _show(figures: dict[str, Any]) -> None:
     console = Console()
+    console.width = max(console.width, 120)
     for title, rows in (("Settings", figures["speed"]), ("Processes of each service", figures["processes"])):
         table = Table(title=f"{title}; CPU in us a saga")
         for column in ("setting", *_COLUMNS):
