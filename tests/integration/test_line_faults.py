@@ -121,7 +121,7 @@ def test_nothing_is_lost_when_connections_are_cut_in_the_middle(ends: Ends, brok
     url = broker.beyond(proxy.port)
     node = a_node(ends, broker.settings(url=url))
     a_service(ends, broker.settings(url=url))
-    proxy.cut_every(500_000)
+    proxy.cut_every(500_000, times=10)
     count = 3000
     for number in range(1, count + 1):
         leave(ends.node.to_service(do(number)))

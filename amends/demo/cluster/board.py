@@ -25,6 +25,7 @@ class Board:
         self._orders = orders
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._frames = 0
+        self._last: Counts | None = None
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -36,14 +37,20 @@ class Board:
     ) -> None:
         if self._live is not None:
             self._live.stop()
+        elif self._last is not None:
+            self._print(self._last)
 
     def show(self, counts: Counts) -> None:
         """Draw a frame."""
         if self._live is not None:
             self._live.update(self._table(counts), refresh=True)
         elif self._frames % _LINE_EVERY == 0:
-            self._console.print(f"{counts.elapsed_s:6.1f}s  {self._line(counts)}", highlight=False, soft_wrap=True)
+            self._print(counts)
         self._frames += 1
+        self._last = counts
+
+    def _print(self, counts: Counts) -> None:
+        self._console.print(f"{counts.elapsed_s:6.1f}s  {self._line(counts)}", highlight=False, soft_wrap=True)
 
     def _line(self, counts: Counts) -> str:
         open_, not_done = counts.started - counts.ended, counts.ended - counts.completed

@@ -24,7 +24,7 @@ class Proxy:
         self.swallows = False
         self.swallowed = threading.Event()
         self.cuts = 0
-        self._cut_every: int | None = None
+        self._cut_every = self._cuts_most = 0
         self._passed = 0
         self._is_shut = False
         self._flows = threading.Event()
@@ -41,9 +41,13 @@ class Proxy:
         with self._changing:
             self._cut()
 
-    def cut_every(self, size: int) -> None:
-        """Cut all connections whenever so many bytes have passed, as a network would: in the middle of something."""
-        self._cut_every = size
+    def cut_every(self, size: int, times: int) -> None:
+        """Cut all connections whenever so many bytes have passed, as a network would: in the middle of something.
+
+        Args:
+            times: how often; what is under way is sent again after each, so that for ever could be too often.
+        """
+        self._cut_every, self._cuts_most = size, times
 
     def shut(self) -> None:
         """Cut all, and refuse whoever comes."""
@@ -119,7 +123,7 @@ class Proxy:
         """How much of it passes before the connections are to be cut."""
         with self._changing:
             self._passed += len(data)
-            if self._cut_every is None or self._passed <= self._cut_every:
+            if self.cuts >= self._cuts_most or self._passed <= self._cut_every:
                 return len(data)
             too_much = self._passed - self._cut_every
             self._passed = 0
