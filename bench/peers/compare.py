@@ -1,10 +1,13 @@
 """The comparison: every line measured in turn, round after round, then traced, then killed again and again."""
 
+import importlib.metadata
 import os
 import platform
 import random
 import shutil
+import signal
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.peers import environments, report
+from bench.peers import environments, report, servers
 from bench.peers.databases import audit_of
 from bench.peers.environments import CannotInstall
 from bench.peers.lines import LINES, Line
@@ -27,7 +30,7 @@ class Effort(NamedTuple):
     Attributes:
         levels: sagas in flight.
         seconds: how long a cell begins new sagas.
-        drain_s: how long those that are open then may take.
+        drain_s, drain_each_s: how long those that are open then may take, and more for each in flight.
         traced_s: the same for the run that counts forces to the disk.
         kills: of the crash test.
         finish_s: how long after the last one a line may take.
@@ -36,15 +39,20 @@ class Effort(NamedTuple):
 
     rounds: int = 3
     levels: tuple[int, ...] = (1, 10, 100, 1_000)
-    seconds: float = 2.5
-    drain_s: float = 5.0
+    seconds: float = 2.0
+    drain_s: float = 4.0
+    drain_each_s: float = 0.006
     traced_s: float = 0.5
     kills: int = 20
     finish_s: float = 60.0
     quiet_s: float = 25.0
 
+    def cell_s(self, in_flight: int) -> float:
+        """How long a cell takes at most."""
+        return self.seconds + self.drain_s + in_flight * self.drain_each_s
 
-QUICK = Effort(rounds=1, seconds=0.5, drain_s=2.0, traced_s=0.2, kills=2, finish_s=20.0, quiet_s=11.0)
+
+QUICK = Effort(1, (1, 100), 0.5, 2.0, traced_s=0.2, kills=2, finish_s=20.0, quiet_s=11.0)
 
 _CRASH_IN_FLIGHT = 20
 _START_S = 60.0
@@ -102,29 +110,16 @@ def _usable(lines: tuple[Line, ...], say: Callable[[str], object]) -> tuple[list
 def _into(found: dict[str, Any], what: str, do: Callable[[], Any]) -> None:
     try:
         found[what].append(do())
-    except (Failed, OSError) as error:
+    except (Failed, OSError, subprocess.SubprocessError) as error:
         found["problems"].append(f"{what}: {error}")
 
 
 def measure(line: Line, effort: Effort) -> list[dict[str, Any]]:
     """One round of a line: a cell for each level, in one process, and the audit of all that."""
-    cells = []
     with Stage(line) as stage:
-        stage.drive(
-            "measure",
-            levels=effort.levels,
-            seconds=effort.seconds,
-            drain_s=effort.drain_s,
-            servers=stage.server_pids,
-        )
-        for event in stage.events(_START_S + len(effort.levels) * (effort.seconds + effort.drain_s + 10.0)):
-            if event["event"] == "cell":
-                cells.append({**event, "memory_mib": stage.memory_mib, "load": os.getloadavg()[0]})
-            elif event["event"] == "done":
-                break
+        cells, cut = _cells(stage, effort, effort.seconds)
         stage.kill_driver()
         audit = audit_of(stage.databases)
-    cut = sum(cell["cut"] for cell in cells)
     if audit.doubled or audit.lost or audit.half_done > cut:
         raise Failed(f"the audit says {audit._asdict()}, with {cut} cut off")
     return cells
@@ -136,17 +131,33 @@ def trace(line: Line, effort: Effort) -> list[dict[str, Any]]:
         raise Failed("strace is not found; install your system's package `strace`")
     counted = []
     with Stage(line, traced=True) as stage:
-        stage.drive("measure", levels=effort.levels, seconds=effort.traced_s, drain_s=effort.drain_s, servers=[])
-        cells = []
-        for event in stage.events(_START_S + len(effort.levels) * (effort.traced_s + effort.drain_s + 10.0)):
-            if event["event"] == "done":
-                break
-            cells.append(event)
-        for cell in cells[1:]:
+        cells, _ = _cells(stage, effort, effort.traced_s)
+        for cell in cells:
             syncs = stage.syncs(cell["began_at"], cell["ended_at"])
             whole = cell["sagas"] and not cell["cut"]
             counted.append({"in_flight": cell["in_flight"], "per_saga": syncs / cell["sagas"] if whole else None})
     return counted
+
+
+def _cells(stage: Stage, effort: Effort, seconds: float) -> tuple[list[dict[str, Any]], int]:
+    """The cells, and how many sagas were cut off in all."""
+    stage.drive(
+        "measure",
+        levels=effort.levels,
+        seconds=seconds,
+        drain_s=effort.drain_s,
+        drain_each_s=effort.drain_each_s,
+        servers=stage.server_pids,
+    )
+    cells: list[dict[str, Any]] = []
+    cut = 0
+    for event in stage.events(_START_S + 2 * sum(map(effort.cell_s, effort.levels))):
+        cut += event.get("cut", 0)
+        if event["event"] == "done":
+            break
+        if event["event"] == "cell":
+            cells.append({**event, "memory_mib": stage.memory_mib, "load": os.getloadavg()[0]})
+    return cells, cut
 
 
 def crash(line: Line, effort: Effort, chance: random.Random) -> dict[str, Any]:
@@ -200,7 +211,7 @@ def _summary(line: Line, found: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": line.name,
         "settings": line.settings,
-        "versions": environments.versions(line.environment) if line.environment else {},
+        "versions": _versions(line),
         "on_postgres": line.on_postgres,
         "cells": cells,
         "crash": (found["crash"] or [None])[0],
@@ -208,11 +219,18 @@ def _summary(line: Line, found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _versions(line: Line) -> dict[str, str]:
+    own = {"amends": importlib.metadata.version("amends")} if line.module == "with_amends" else {}
+    on_server = {"PostgreSQL": servers.postgres_version()} if line.on_postgres else {}
+    return {**own, **environments.versions(line.environment, line.server), **on_server}
+
+
 def _median_cell(cells: list[dict[str, Any]]) -> dict[str, Any]:
     def median(name: str) -> float:
         return float(statistics.median(cell[name] for cell in cells))
 
-    used = [cell["cpu_s"] / cell["sagas"] * 1e6 for cell in cells if cell["sagas"]]
+    # What was spent on sagas that were cut off is nobody's.
+    used = [cell["cpu_s"] / cell["sagas"] * 1e6 for cell in cells if cell["sagas"] and not cell["cut"]]
     return {
         "in_flight": cells[0]["in_flight"],
         "sagas": sum(cell["sagas"] for cell in cells),
@@ -227,5 +245,7 @@ def _median_cell(cells: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main(quick: bool, json_path: Path | None) -> None:
     """Measure, and write what was found to a file or standard output, and, but for a quick look, into the docs."""
+    # Or the servers would outlive us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     figures = compare(QUICK if quick else Effort(), lambda text: print(text, file=sys.stderr, flush=True))
     report.write(figures, json_path, None if quick else report.PAGE)

@@ -3,7 +3,7 @@
 It prints one line of JSON for each thing that has happened, which is all that its caller knows of it.
 
 - `measure`: sagas at each level in turn, with a few to warm up.
-- `crash`: sagas for ever; it appends the id of each order that was accepted to a file, and is killed.
+- `crash`: sagas until it is killed; it appends the id of each order that was accepted to a file.
 - `finish`: nothing new; what is open goes on by itself, until standard input ends.
 """
 
@@ -20,9 +20,9 @@ from bench.peers.flow import Flow
 from bench.peers.processes import cpu_s
 from bench.peers.work import Order
 
-WARM_UP = 20
+_WARM_UP, _WARM_UP_IN_FLIGHT = 20, 4
 _WARM_UP_S = 5.0
-_FOR_EVER_S = 1e6
+_CRASH_S = 120.0
 
 
 class Place(NamedTuple):
@@ -62,13 +62,23 @@ def main(task: str, module: str, place: str, more: str) -> None:
     os._exit(0)
 
 
-def _measure(peer: Peer, levels: list[int], seconds: float, drain_s: float, servers: list[int]) -> None:
-    """Args: servers: the processes whose time counts, and that of their children, beside this one's."""
+def _measure(
+    peer: Peer, levels: list[int], seconds: float, drain_s: float, drain_each_s: float, servers: list[int]
+) -> None:
+    """Measure each level.
+
+    Args:
+        seconds: how long new sagas are begun.
+        drain_s, drain_each_s: how long those that are open then may take, and more for each in flight.
+        servers: processes whose time counts, and that of their children, beside this one's.
+    """
     processes = [os.getpid(), *servers]
-    peer.run(Flow("warm", _WARM_UP_S, drain_s, WARM_UP), 4)
+    warm = Flow("warm", _WARM_UP_S, drain_s, _WARM_UP)
+    peer.run(warm, _WARM_UP_IN_FLIGHT)
+    _tell(event="warm", cut=warm.cell(_WARM_UP_IN_FLIGHT).cut)
     for in_flight in levels:
         began_at, began_cpu_s = time.time(), cpu_s(processes)
-        flow = Flow(f"o{in_flight}", seconds, drain_s)
+        flow = Flow(f"o{in_flight}", seconds, drain_s + in_flight * drain_each_s)
         peer.run(flow, in_flight)
         cell = flow.cell(in_flight)
         used_s = cpu_s(processes) - began_cpu_s
@@ -83,7 +93,7 @@ def _crash(peer: Peer, prefix: str, in_flight: int, ledger: str) -> None:
         # In one write: whoever reads it after a kill finds whole lines.
         os.write(file, f"{taken.order_id}\n".encode())
 
-    peer.run(Flow(prefix, _FOR_EVER_S, 0.0, accepted=accepted), in_flight)
+    peer.run(Flow(prefix, _CRASH_S, 0.0, accepted=accepted), in_flight)
 
 
 def _finish(_peer: Peer) -> None:

@@ -5,6 +5,7 @@ what a wheel can't do without: no source is built, and no script of npm's is run
 """
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -61,12 +62,18 @@ def temporal_server() -> Path:
     return python_of("temporal").with_name("temporal")
 
 
-def versions(environment: str) -> dict[str, str]:
-    """What a lock pins of the packages that its `.in` asks for."""
+def versions(environment: str, server: str) -> dict[str, str]:
+    """What is pinned of the packages that a peer's `.in` asks for, and what its server is."""
+    if not environment:
+        return {}
     wanted = (_LOCKS / f"{environment}.in").read_text(encoding="utf-8").split()
     pinned = (_LOCKS / f"{environment}.txt").read_text(encoding="utf-8").splitlines()
     pairs = (line.split()[0].split("==") for line in pinned if "==" in line and not line.startswith(" "))
-    return {name: version for name, version in pairs if name in wanted}
+    found = {name: version for name, version in pairs if name in wanted}
+    if server == "restate":
+        package = json.loads((_LOCKS / "npm" / "package.json").read_text(encoding="utf-8"))
+        found |= {name.rpartition("/")[2]: version for name, version in package["dependencies"].items()}
+    return found
 
 
 def _wanted_stamp(lock: Path) -> str:

@@ -60,7 +60,7 @@ LINES = (
         crash=False,
         settings="the same with local activities",
     ),
-    Line("Sagaz", "with_sagaz", "sagaz", settings=""),
+    Line("Sagaz", "with_sagaz", "sagaz", settings="its SQLite storage as it is (rollback journal, `synchronous=FULL`)"),
     Line(
         "amends, PostgreSQL",
         "with_amends",

@@ -19,6 +19,12 @@ def tree(roots: Iterable[int]) -> list[int]:
     return found
 
 
+def group(leader: int) -> list[int]:
+    """The processes of a group, those among them that have lost their parent, too."""
+    pids = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    return [pid for pid in pids if _stat(pid)[2:3] == [str(leader)]]
+
+
 def is_alive(pid: int) -> bool:
     """Whether it still runs; one that nobody has waited for yet does not."""
     return _stat(pid)[:1] not in ([], ["Z"], ["X"])

@@ -52,7 +52,7 @@ def markdown(figures: dict[str, Any]) -> str:
     heads = [f"{level:,} in flight" for level in levels]
     parts = [
         _began(machine, effort),
-        "![Order sagas a second](performance.svg)",
+        "![Order sagas a second](performance.svg)\n\nNo dot: none had ended in time.",
         "Sagas a second:",
         _table(["", *heads], [[line["name"], *(_rate(line, level) for level in levels)] for line in lines]),
         "Milliseconds from start to outcome, median and 99th percentile:",
@@ -79,8 +79,9 @@ def _began(machine: dict[str, Any], effort: dict[str, Any]) -> str:
         f"{machine['at'][:10]}, {machine['system']}, {machine['cores']} cores, Python {machine['python']}; load"
         f" {machine['load_before']:.1f} before and {machine['load_after']:.1f} after. Medians of {effort['rounds']}"
         f" round{'s' if effort['rounds'] > 1 else ''}; each cell began sagas for {effort['seconds']:g} s and had"
-        f" {effort['drain_s']:g} s more to end them. *n* cut: so many sagas had not ended then, in all rounds; they are"
-        " in no rate, and a time with ≥ is at least that."
+        f" {effort['drain_s']:g} s more to end them, and {effort['drain_each_s'] * 1e3:g} ms for each in flight. *n*"
+        " cut: so many sagas had not ended then, in all rounds; they are in no rate, a time with ≥ is at least that, and"
+        " what a saga costs is told only where none was cut."
     )
 
 
@@ -133,7 +134,8 @@ def _told(tell: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any], in
 
 @_told
 def _rate(cell: dict[str, Any]) -> str:
-    return f"{cell['rate']:,.0f}" + (f" ({cell['cut']:,} cut)" if cell["cut"] else "")
+    rate = f"{cell['rate']:,.0f}" if cell["sagas"] else "none"
+    return rate + (f" ({cell['cut']:,} cut)" if cell["cut"] else "")
 
 
 @_told

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 
-from bench.peers.processes import is_alive, tree
+from bench.peers.processes import group, is_alive, tree
 
 _READY_S = 60.0
 _POSTGRES = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "opt/homebrew/opt/postgresql*/bin")
@@ -85,9 +85,9 @@ class Server:
 
 
 def kill_all(process: "subprocess.Popen[bytes]") -> None:
-    """SIGKILL to a process and to all that descend from it, and wait until they are gone."""
-    # Not only to its group: PostgreSQL's processes each have one of their own.
-    pids = tree([process.pid])
+    """SIGKILL to a process, all that descend from it, and its group, and wait until they are gone."""
+    # PostgreSQL's processes have a group each; what a process that has ended by itself had started has no parent.
+    pids = {*tree([process.pid]), *group(process.pid)}
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -190,3 +190,12 @@ def postgres_programs() -> Path | None:
         return Path(found).parent
     folders = sorted(program.parent for place in _POSTGRES for program in Path("/").glob(f"{place}/postgres"))
     return folders[-1] if folders else None
+
+
+def postgres_version() -> str:
+    """As it tells itself; empty if it is not there."""
+    programs = postgres_programs()
+    if programs is None:
+        return ""
+    told = subprocess.run([programs / "postgres", "--version"], stdout=subprocess.PIPE, text=True, check=False).stdout
+    return next((word for word in told.split() if word[:1].isdigit()), "")

@@ -39,7 +39,7 @@ class Stage:
         # Not private to us: PostgreSQL's programs may run as another user, who has to get there.
         self.folder = Path(tempfile.mkdtemp(prefix="amends-peers-"))
         self.folder.chmod(0o755)
-        self.server = self._server()
+        self.server: Server | None = None
         self._traces = [self.folder / "driver.trace", self.folder / "server.trace"] if traced else []
         self._driver: subprocess.Popen[bytes] | None = None
 
@@ -62,6 +62,7 @@ class Stage:
 
     def __enter__(self) -> Self:
         try:
+            self.server = self._server()
             self.start_server()
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)

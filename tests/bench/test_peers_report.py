@@ -44,7 +44,7 @@ def figures(**cell: Any) -> dict[str, Any]:
     machine: dict[str, Any] = {"at": "2026-11-26T22:00+00:00", "system": "Linux", "cores": 2, "python": "3.11"}
     return {
         "machine": machine | {"load_before": 0.1, "load_after": 2.0},
-        "effort": {"levels": (10,), "rounds": 1, "seconds": 1.0, "drain_s": 2.0},
+        "effort": {"levels": (10,), "rounds": 1, "seconds": 1.0, "drain_s": 2.0, "drain_each_s": 0.0},
         "lines": [ran, missing | {"crash": None}],
     }
 
