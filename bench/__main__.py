@@ -78,9 +78,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--cluster", is_flag=True, help="Nodes and services as processes, over RabbitMQ and PostgreSQL, instead.")
 @click.option("--peers", is_flag=True, help="amends beside what others offer, instead; see docs/performance.md.")
 @click.pass_context
-def main(
-    context: click.Context, runs: int, *, quick: bool, json_path: Path | None, cluster: bool, peers: bool
-) -> None:
+def main(context: click.Context, runs: int, *, quick: bool, json_path: Path | None, cluster: bool, peers: bool) -> None:
     """Measure everything in one process, or with --cluster what goes beyond it, or with --peers others beside it."""
     if context.invoked_subcommand is not None:
         return

@@ -80,8 +80,8 @@ def _began(machine: dict[str, Any], effort: dict[str, Any]) -> str:
         f" {machine['load_before']:.1f} before and {machine['load_after']:.1f} after. Medians of {effort['rounds']}"
         f" round{'s' if effort['rounds'] > 1 else ''}; each cell began sagas for {effort['seconds']:g} s and had"
         f" {effort['drain_s']:g} s more to end them, and {effort['drain_each_s'] * 1e3:g} ms for each in flight. *n*"
-        " cut: so many sagas had not ended then, in all rounds; they are in no rate, a time with ≥ is at least that, and"
-        " what a saga costs is told only where none was cut."
+        " cut: so many sagas had not ended then, in all rounds; they are in no rate, a time with ≥ is at least that,"
+        " and what a saga costs is told only where none was cut."
     )
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psycopg
 
+from amends.demo.cluster import own_postgres
 from bench.peers.processes import group, is_alive, tree
 
 _READY_S = 60.0
-_POSTGRES = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "opt/homebrew/opt/postgresql*/bin")
 
 STRACE = ("strace", "-f", "--seccomp-bpf", "-ttt", "-e", "trace=fsync,fdatasync", "-o")
 """Writes each force to the disk, with its time, to the file whose name follows."""
@@ -152,7 +152,7 @@ def temporal(program: Path, folder: Path) -> Server:
 
 def postgres(folder: Path) -> Server:
     """PostgreSQL with its defaults, its one port the only way in."""
-    programs = postgres_programs()
+    programs = own_postgres.programs()
     if programs is None:
         raise OSError("no PostgreSQL: install your system's package `postgresql`")
     # It refuses to run as root.
@@ -183,18 +183,9 @@ def postgres(folder: Path) -> Server:
     return Server(command, folder, ready, (port,), user=user)
 
 
-def postgres_programs() -> Path | None:
-    """Where PostgreSQL's programs are, if they are anywhere."""
-    found = shutil.which("initdb")
-    if found and shutil.which("postgres"):
-        return Path(found).parent
-    folders = sorted(program.parent for place in _POSTGRES for program in Path("/").glob(f"{place}/postgres"))
-    return folders[-1] if folders else None
-
-
 def postgres_version() -> str:
     """As it tells itself; empty if it is not there."""
-    programs = postgres_programs()
+    programs = own_postgres.programs()
     if programs is None:
         return ""
     told = subprocess.run([programs / "postgres", "--version"], stdout=subprocess.PIPE, text=True, check=False).stdout

@@ -1,10 +1,13 @@
 """The lines that need no environment of their own run, and are audited, as the comparison runs them."""
 
 import random
+import shutil
+from pathlib import Path
 
 import pytest
 
-from bench.peers.compare import QUICK, crash, measure
+from bench.peers import environments
+from bench.peers.compare import QUICK, compare, crash, measure
 from bench.peers.lines import LINES, Line
 
 TINY = QUICK._replace(levels=(1, 5), seconds=0.05, drain_s=20.0, kills=1)
@@ -25,3 +28,15 @@ def test_amends_loses_and_doubles_nothing_when_it_is_killed() -> None:
     assert (found["lost"], found["half_done"], found["doubled"], found["repeated"]) == (0, 0, 0, 0)
     assert found["accepted"] <= found["completed"] + found["compensated"]
     assert found["finish_s"] is not None
+
+
+def test_a_peer_that_cannot_be_had_is_told_and_the_rest_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With the reason, beside the figures of the others."""
+    monkeypatch.setattr(environments, "ENVIRONMENTS", tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    missing = Line("not here", "with_restate", server="restate")
+    found = compare(TINY, lambda _: None, (missing, OWN[1]._replace(crash=False)))
+    not_here, by_hand = found["lines"]
+    assert not_here["cells"] == []
+    assert not_here["problems"] == ["can't be installed: npm is not found; install your system's package `npm`"]
+    assert [cell["in_flight"] for cell in by_hand["cells"]] == [1, 5]
