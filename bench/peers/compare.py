@@ -39,7 +39,7 @@ class Effort(NamedTuple):
 
     rounds: int = 3
     levels: tuple[int, ...] = (1, 10, 100, 1_000)
-    seconds: float = 2.0
+    seconds: float = 3.0
     drain_s: float = 4.0
     drain_each_s: float = 0.006
     traced_s: float = 0.5

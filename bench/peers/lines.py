@@ -34,7 +34,7 @@ LINES = (
         "with_dbos",
         "dbos",
         crash=False,
-        settings="its default file (rollback journal, `synchronous=FULL`); 32 executor threads, 8 starting at once",
+        settings="its default file (rollback journal, `synchronous=FULL`); 16 executor threads, 16 starting at once",
     ),
     Line("DBOS, SQLite in WAL", "with_dbos", "dbos", "wal", settings="the same, its file set to WAL"),
     Line(
@@ -79,6 +79,6 @@ LINES = (
         "with_dbos",
         "dbos",
         on_postgres=True,
-        settings="its documented production database; a pool of 20; 32 executor threads, 8 starting at once",
+        settings="its documented production database; a pool of 20; 16 executor threads, 16 starting at once",
     ),
 )
