@@ -76,10 +76,15 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--quick", is_flag=True, help="Small counts and two runs: to see that it works.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Where to write the figures.")
 @click.option("--cluster", is_flag=True, help="Nodes and services as processes, over RabbitMQ and PostgreSQL, instead.")
+@click.option("--peers", is_flag=True, help="amends beside what others offer, instead; see docs/performance.md.")
 @click.pass_context
-def main(context: click.Context, runs: int, *, quick: bool, json_path: Path | None, cluster: bool) -> None:
-    """Measure everything in one process, or with --cluster what goes beyond it."""
-    if context.invoked_subcommand is None:
+def main(context: click.Context, runs: int, *, quick: bool, json_path: Path | None, cluster: bool, peers: bool) -> None:
+    """Measure everything in one process, or with --cluster what goes beyond it, or with --peers others beside it."""
+    if context.invoked_subcommand is not None:
+        return
+    if peers:
+        _module("peers.compare").main(quick, json_path)
+    else:
         measure_all = _module("cluster").measure_all if cluster else _measure_all
         measure_all(2 if quick else runs, 20 if quick else 1, json_path)
 
