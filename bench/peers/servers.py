@@ -147,7 +147,9 @@ def temporal(program: Path, folder: Path) -> Server:
     command += ["--port", str(port), "--http-port", str(http), "--metrics-port", str(metrics)]
     command += ["--db-filename", str(folder / "temporal.db")]
     command += ["--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=full"]
-    return Server(command, folder, lambda: _listens(port), (port,))
+    # It would ask its maker whether there is a newer one.
+    quiet = {"TEMPORAL_VERSION_CHECK_DISABLED": "1"}
+    return Server(command, folder, lambda: _listens(port), (port,), quiet)
 
 
 def postgres(folder: Path) -> Server:

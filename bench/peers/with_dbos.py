@@ -7,11 +7,11 @@ background, since a queue's workers look for work once a second only. An order i
 `start_workflow` returns.
 
 Settings: the defaults, of which documented for production are PostgreSQL as system database and a pool of 20
-connections. But for two, which keep fewer at work than the pool has connections and are worth something with 1,000 in
-flight: it has no limit to its threads by default, here 16, and not more than 16 clients start workflows at once. Its default database is a file of
-SQLite in rollback-journal mode; the variant `wal` is what someone would do who tunes that, since the mode is a
-property of the file: DBOS itself has no setting for it. The services' databases are nothing that DBOS knows of, as
-for a step that calls another service.
+connections. But for two, which keep fewer at work than the pool has connections and are worth something with 1,000
+in flight: it has no limit to its threads by default, here 16, and not more than 16 clients start workflows at once.
+Its default database is a file of SQLite in rollback-journal mode; the variant `wal` is what someone would do who
+tunes that, since the mode is a property of the file: DBOS itself has no setting for it. The services' databases are
+nothing that DBOS knows of, as for a step that calls another service.
 """
 
 import sqlite3
