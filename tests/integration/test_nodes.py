@@ -13,6 +13,7 @@ from tests.actors.patience import until
 from tests.actors.trip import COMPLETED, effects
 from tests.console.running import NODE, Program, Start
 from tests.console.test_programs import REST, SEATS, begun, open_gate, start
+from tests.rabbitmq import Rabbit
 from tests.servers import need_postgres, postgres_schema
 
 __all__ = ["start"]
@@ -148,3 +149,20 @@ def test_nodes_without_names(node: Start, start: Start, tmp_path: Path) -> None:
     start("service", *SEATS, *REST)
     until(lambda: completed(first, "b") and completed(second, "a"))
     all_once(tmp_path, ["a", "b"])
+
+
+def test_command_of_the_old_owner_that_comes_late(node: Start, start: Start, rabbit: Rabbit, tmp_path: Path) -> None:
+    """The service has heard of the newer grant, and does not obey it."""
+    first, second = node("first"), node("second")
+    book(first, ["a"])
+    queue = rabbit.queues.service("seats")
+    until(lambda: rabbit.waiting(queue) == 1)
+    late = rabbit.next_of(queue)
+    assert late is not None
+    properties, body = late
+    first.kill()
+    services = start("service", *SEATS, *REST)
+    until(lambda: completed(second, "a"))
+    rabbit.channel.basic_publish("", queue, body, properties)
+    assert "is older than one already seen" in services.event("message.dead_lettered")["reason"]
+    all_once(tmp_path, ["a"])
