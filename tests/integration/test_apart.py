@@ -204,7 +204,7 @@ def test_everything_comes_twice_and_in_another_order(apart: Apart) -> None:
     """Commands and answers alike."""
     with rabbit_at(apart.rabbit.url) as beyond, a_man_in_the_middle(apart.rabbit, beyond):
         service = apart.serve(prefix=beyond.prefix)
-        assert apart.ended(apart.run(60), 60)
+        assert apart.ended(apart.run(15), 15)
         service.close()
 
 
