@@ -198,12 +198,9 @@ class SagaActor(Actor):
             self._aside.clear()
         if self._state is None:
             return
-        # One turn may time out of an attempt and get its answer: what was to be sent in between is sent to nobody.
-        sends = [send for send in self._sends if still_wanted(self._state, send)]
-        self._sends.clear()
-        deliveries = [d for send in sends for d in self._around.transport.to_service(self._message(send))]
+        deliveries = self._deliveries()
         records, ats = self._due_records(gated=bool(deliveries and self._gate))
-        forced = any(isinstance(record, FORCED) for record in records)
+        forced = not FORCED.isdisjoint(map(type, records))
         if forced:
             self._gate = self._state.length
         if records or (self._gate and (deliveries or self._promises)):
@@ -219,6 +216,17 @@ class SagaActor(Actor):
             self._tell_world(records)
         self._set_alarm()
 
+    def _deliveries(self) -> list[tuple[Address, object]]:
+        """What this turn has to say to services, and where to leave it."""
+        assert self._state is not None
+        deliveries: list[tuple[Address, object]] = []
+        for send in self._sends:
+            # One turn may time out of an attempt and get its answer: what was to be sent in between is sent to nobody.
+            if still_wanted(self._state, send):
+                deliveries += self._around.transport.to_service(self._message(send))
+        self._sends.clear()
+        return deliveries
+
     def _due_records(self, *, gated: bool) -> tuple[tuple[Record, ...], tuple[float, ...]]:
         """What is to be appended now, and when each of it was decided.
 
@@ -226,7 +234,7 @@ class SagaActor(Actor):
         whoever looks after a stuck instance should see it.
         """
         awaited = gated or self._promises or self._is_stuck
-        if not awaited and all(type(record) in _WAITS for record in self._records):
+        if not awaited and _WAITS.issuperset(map(type, self._records)):
             return (), ()
         due = tuple(self._records), tuple(self._ats)
         self._records, self._ats = [], []
@@ -403,7 +411,7 @@ def fits(plan: Plan, started: Started) -> bool:
     return started.digest in ("", plan.digest)
 
 
-_WAITS = (StepDone, StepUndone)
+_WAITS = frozenset({StepDone, StepUndone})
 
 _EVENTS: dict[type, str] = {
     StepDone: telemetry.SAGA_STEP_DONE,

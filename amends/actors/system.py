@@ -48,6 +48,7 @@ from amends.protocol.state import Outcome
 from amends.supervisor.actor import Kill
 from amends.supervisor.mailbox import Address, DeadLetter, Mailbox
 from amends.supervisor.runtime import Clock, SystemClock
+from amends.supervisor.runtimes.baton import Baton
 from amends.supervisor.runtimes.pool import Pool
 from amends.supervisor.runtimes.threads import Threads
 
@@ -152,7 +153,9 @@ class System:
 
     def _ground(self) -> Ground:
         clock = SystemClock()
-        runtimes = Runtimes(Pool(clock), Threads(clock), Pool(clock, "amends-supervisors"))
+        # A server is waited for in the middle of every turn, and not only where it ends.
+        baton = Baton() if isinstance(self._storage, Folder) else None
+        runtimes = Runtimes(Pool(clock, baton=baton), Threads(clock, baton), Pool(clock, "amends-supervisors"))
         return Ground(runtimes, self._storage, self._connect)
 
     def _connect(

@@ -116,4 +116,4 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def forced(self) -> bool:
-        return any(isinstance(record, FORCED) for record in self.records)
+        return not FORCED.isdisjoint(map(type, self.records))

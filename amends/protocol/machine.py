@@ -293,7 +293,7 @@ def _decision(
     wakes: list[Wake] = []
     for name, progress in draft.state.steps.items():
         again = name in draft.resend
-        if progress is before.get(name) and not again:
+        if not again and progress is before.get(name):
             continue
         phase = _phase(draft.state, progress)
         if phase is None:

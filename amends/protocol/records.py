@@ -159,4 +159,4 @@ Record = (
 )
 
 # What a person did is nowhere else: no fence can give it back.
-FORCED = (Started, Decided, Intervened, Ended)
+FORCED = frozenset({Started, Decided, Intervened, Ended})

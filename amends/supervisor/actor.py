@@ -84,6 +84,8 @@ class Actor(pykka.Actor):
     Attributes:
         turn_budget: messages a turn may take.
         registered: whether Pykka's registry lists it; that is a list, so nothing numerous belongs there.
+        address: where it reads, under every incarnation.
+        clock: its runtime's.
         incarnation: which reader of its mailbox it is, from 1.
         begun: whether it has had a turn.
         wakes_at_s: a turn is wanted at this monotonic time even without a message; None is never.
@@ -103,7 +105,9 @@ class Actor(pykka.Actor):
         if mailbox is None:
             raise AmendsError(f"{type(self).__name__}: an amends actor is born into a mailbox, by its supervisor")
         _birth.mailbox = None
-        self.actor_inbox = mailbox
+        # Attributes, as every turn asks for them many times.
+        self.actor_inbox = self.address = mailbox
+        self.clock: Clock = mailbox.runtime.clock
         self.actor_stopped = _Flag()  # type: ignore[assignment]  # the two methods Pykka calls are there
         self.actor_urn = f"urn:amends:{mailbox.name}"
         self._outbox: list[tuple[Address, object]] = []
@@ -118,14 +122,6 @@ class Actor(pykka.Actor):
         if ref is None:
             ref = self._actor_ref = pykka.ActorRef(self)
         return ref
-
-    @property
-    def clock(self) -> Clock:
-        return self.actor_inbox.runtime.clock
-
-    @property
-    def address(self) -> Mailbox:
-        return self.actor_inbox
 
     # What a subclass may define.
 

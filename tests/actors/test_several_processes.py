@@ -308,8 +308,8 @@ def tills(processes: Processes) -> tuple[ServiceUnderTest, ServiceUnderTest, lis
     calls: list[str] = []
     fails: list[bool] = []
     first, second = (processes.start(Till.spec(calls, fails)) for _ in range(2))
-    second.runtime.time = first.runtime.time
-    second.runtime.clock = first.runtime.clock
+    for process in (first, second):
+        process.runtime.time = process.service.clock = first.runtime.time
     return first, second, calls, fails
 
 

@@ -23,6 +23,7 @@ from amends.supervisor.child import ChildSpec
 from amends.supervisor.intensity import RestartWindow
 from amends.supervisor.mailbox import DeadLetter, Mailbox
 from amends.supervisor.runtime import Runtime, SystemClock
+from amends.supervisor.runtimes.baton import Baton
 from amends.supervisor.runtimes.pool import Pool
 from amends.supervisor.runtimes.threads import Threads
 from amends.supervisor.strategy import Strategy
@@ -36,9 +37,9 @@ HASTY_S = 1e-6
 NewRuntime = Callable[[], Runtime]
 
 RUNTIMES: dict[str, NewRuntime] = {
-    "pool of one": lambda: Pool(SystemClock()),
-    "pool of three": lambda: Pool(SystemClock(), size=3),
+    "pool": lambda: Pool(SystemClock()),
     "threads": lambda: Threads(SystemClock()),
+    "threads with a baton": lambda: Threads(SystemClock(), Baton()),
 }
 
 Note = tuple[int, int]

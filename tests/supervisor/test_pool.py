@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,6 @@ from tests.supervisor.manual import ManualClock
 from tests.supervisor.probe import WAIT_S, Kept, Probe, Unlisted, fail
 
 
-@pytest.fixture
-def wide_pool(mailbox: MakeMailbox) -> Iterator[Pool]:
-    """A pool of three threads, which have to end with the test."""
-    pool = Pool(SystemClock(), size=3)
-    yield pool
-    assert pool.stop(WAIT_S)
-
-
 def test_turns_are_given_by_daemons_of_that_name(mailbox: MakeMailbox, pool: Pool) -> None:
     """Never by the thread of whoever tells the actor something."""
     took = Kept()
@@ -35,7 +26,7 @@ def test_turns_are_given_by_daemons_of_that_name(mailbox: MakeMailbox, pool: Poo
     assert thread.daemon
 
 
-def test_ten_thousand_actors_share_a_constant_number_of_threads(mailbox: MakeMailbox, wide_pool: Pool) -> None:
+def test_ten_thousand_actors_share_one_thread(mailbox: MakeMailbox, pool: Pool) -> None:
     """Each gets its turns; none gets a thread."""
     actors_n = 10_000
     before = threading.active_count()
@@ -47,19 +38,19 @@ def test_ten_thousand_actors_share_a_constant_number_of_threads(mailbox: MakeMai
         if len(answered) == actors_n:
             done.set()
 
-    boxes = [mailbox(str(number), on=wide_pool) for number in range(actors_n)]
+    boxes = [mailbox(str(number), on=pool) for number in range(actors_n)]
     for box in boxes:
         spawn(box, lambda: Unlisted([]))
     for box in boxes:
         box.tell(answer)
     assert done.wait(WAIT_S)
-    assert threading.active_count() <= before + 3
+    assert threading.active_count() <= before + 1
     assert len(set(answered)) == actors_n
 
 
 @pytest.mark.usefixtures("hasty")
-def test_an_actor_is_never_in_two_turns_at_once(mailbox: MakeMailbox, wide_pool: Pool) -> None:
-    """However many threads there are, its state needs no lock."""
+def test_an_actor_is_never_in_two_turns_at_once(mailbox: MakeMailbox, pool: Pool) -> None:
+    """However many threads tell it something, its state needs no lock."""
     each = 1_000
     busy = threading.Lock()
     overlaps: list[bool] = []
@@ -77,7 +68,7 @@ def test_an_actor_is_never_in_two_turns_at_once(mailbox: MakeMailbox, wide_pool:
             if len(overlaps) == 3 * each:
                 done.set()
 
-    box = mailbox(on=wide_pool)
+    box = mailbox(on=pool)
     spawn(box, lambda: Alone([]))
 
     def send() -> None:
@@ -91,20 +82,6 @@ def test_an_actor_is_never_in_two_turns_at_once(mailbox: MakeMailbox, wide_pool:
     for sender in senders:
         sender.join(WAIT_S)
     assert not any(overlaps)
-
-
-def test_as_many_actors_as_there_are_threads_work_at_once(mailbox: MakeMailbox, wide_pool: Pool) -> None:
-    """Each waits for the others to be in a turn too."""
-    together = threading.Barrier(3)
-    met = Kept()
-
-    def meet(probe: Probe) -> None:
-        together.wait(WAIT_S)
-        met.tell(probe.address.name)
-
-    for name in "abc":
-        spawn(mailbox(name, on=wide_pool), lambda: Probe([], start=meet))
-    assert {met.take() for _ in "abc"} == set("abc")
 
 
 def test_the_pool_goes_on_when_one_of_its_turns_hangs(

@@ -18,8 +18,6 @@ SERVICE_ID = 0x616D7331
 _HEADER = b"SQLite format 3\x00"
 _VERSIONS = "create table amends_versions (owner text primary key, version integer not null) without rowid"
 
-# Beyond these a checkpoint runs; larger than SQLite's default, so that fewer commits pay for one.
-_CHECKPOINT_PAGES = 4000
 _BUSY_MS = 2000
 
 
@@ -40,7 +38,6 @@ def open_database(path: Path, application_id: int, scripts: Mapping[str, Sequenc
         connection.pragma("journal_mode", "wal")
         connection.pragma("synchronous", "full")
         connection.pragma("foreign_keys", True)
-        connection.wal_autocheckpoint(_CHECKPOINT_PAGES)
         _migrate(connection, application_id, scripts, versions)
     except (apsw.Error, UnicodeDecodeError, TypeError) as error:  # a damaged row may give values of other types
         _close_refused(connection, has_log=has_wal)

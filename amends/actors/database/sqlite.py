@@ -10,6 +10,7 @@ import apsw
 
 from amends.actors.database.scripts import Dialect
 from amends.protocol.errors import DatabaseError
+from amends.supervisor.runtimes.baton import without
 
 _VIOLATES: Final = {
     apsw.SQLITE_CONSTRAINT_UNIQUE: "unique",
@@ -166,7 +167,7 @@ class SqliteDatabase:
 
     def commit(self) -> None:
         self._guard.begun = False
-        self.execute("commit")
+        without(self.execute, "commit")
 
     def rollback(self) -> None:
         # One that can't roll back is rolled back by whoever opens the file next.

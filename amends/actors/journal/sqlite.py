@@ -22,6 +22,7 @@ from amends.actors.journal.damage import find_damage, keep_token, last_token
 from amends.actors.journal.salvage import salvage
 from amends.actors.journal.store import Batch, Blocked, Grant, Instance, Key, Stored
 from amends.protocol.errors import JournalHeld, RecordCorrupt, StorageError
+from amends.supervisor.runtimes.baton import without
 
 SCRIPTS: Final = database.sql_files(Path(__file__).parent / "migrations")
 
@@ -83,7 +84,7 @@ class SqliteStore:
             db.executemany("insert or ignore into records values (?,?,?,?,?,?,?)", batch.records)
             if batch.ends:
                 db.executemany("update instances set state = ?, ended_at = ? where saga_id = ?", batch.ends)
-            db.execute("commit")
+            without(db.execute, "commit")
             return ()
         except _PASSING as error:
             self._roll_back()

@@ -1,16 +1,20 @@
-"""The pool runtime: many actors, few threads.
+"""The pool runtime: many actors, one thread.
 
-A mailbox with something to read stands in one queue until a thread gives its actor a turn.
-Threads are woken once per burst: a mailbox is queued at most once. They are daemons, so a
-program that ends without a word still ends.
+A mailbox with something to read stands in one queue until the thread gives its actor a turn.
+It is woken once per burst: a mailbox is queued at most once. A second thread would bring nothing under the GIL but
+hand-offs. It is a daemon, so a program that ends without a word still ends.
 """
 
 import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from typing import Final
 
 from amends.supervisor.mailbox import Mailbox
 from amends.supervisor.runtime import Clock
+from amends.supervisor.runtimes.baton import Baton
+
+_NEVER: Final = float("inf")
 
 
 def run_outside(call: Callable[[], None]) -> None:
@@ -19,39 +23,40 @@ def run_outside(call: Callable[[], None]) -> None:
 
 
 class Pool:
-    """A fixed number of threads that give turns to any number of actors.
+    """A thread that gives turns to any number of actors.
 
     Args:
         clock: the time and chance its actors see.
-        name: of its threads.
-        size: number of threads. Under the GIL more than one or two bring nothing but hand-offs.
+        name: of its thread.
+        baton: what the thread has while it runs turns; its own if it is to run beside all others.
     """
 
-    def __init__(self, clock: Clock, name: str = "amends-pool", size: int = 1) -> None:
+    def __init__(self, clock: Clock, name: str = "amends-pool", baton: Baton | None = None) -> None:
         self.clock = clock
         self._name = name
-        self._size = size
+        self._baton = baton or Baton()
         self._ready: SimpleQueue[Mailbox | None] = SimpleQueue()
         self._alarms: dict[Mailbox, float] = {}
-        self._threads: set[threading.Thread] = set()
-        self._in_turn: dict[threading.Thread, Mailbox | None] = {}
+        # No alarm is due before; written by the thread alone.
+        self._soonest_s = _NEVER
+        self._thread: threading.Thread | None = None
+        self._in_turn: Mailbox | None = None
         self._stopping = False
         self._starting = threading.Lock()
 
     def ready(self, mailbox: Mailbox) -> None:
         self._ready.put(mailbox)
-        if len(self._threads) < self._size:
-            self._start_threads()
+        if self._thread is None:
+            self._start_thread()
 
     def replace(self, mailbox: Mailbox) -> None:
-        for thread, in_turn in list(self._in_turn.items()):
-            if in_turn is mailbox:
-                del self._in_turn[thread]
-                self._threads.discard(thread)
-        self._start_threads()
+        if self._in_turn is mailbox:
+            self._in_turn = self._thread = None
+            self._start_thread()
 
     def in_turn(self) -> list[Mailbox]:
-        return [mailbox for mailbox in list(self._in_turn.values()) if mailbox is not None]
+        mailbox = self._in_turn
+        return [] if mailbox is None else [mailbox]
 
     def release(self, mailbox: Mailbox) -> None:
         self._alarms.pop(mailbox, None)
@@ -62,52 +67,72 @@ class Pool:
     def stop(self, timeout_s: float) -> bool:
         self._stopping = True
         with self._starting:  # a thread that is just being started can't be waited for
-            threads = list(self._threads)
-        for _ in threads:
-            self._ready.put(None)
-        until = self.clock.now_s() + timeout_s
-        for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, until - self.clock.now_s()))
-        return not any(thread.is_alive() for thread in threads)
+            thread = self._thread
+        if thread is None:
+            return True
+        self._ready.put(None)
+        if thread is not threading.current_thread():
+            thread.join(timeout_s)
+        return not thread.is_alive()
 
-    def _start_threads(self) -> None:
+    def _start_thread(self) -> None:
         with self._starting:
-            while len(self._threads) < self._size and not self._stopping:
-                thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                self._threads.add(thread)
-                thread.start()
+            if self._thread is None and not self._stopping:
+                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                self._thread.start()
 
     def _work(self) -> None:
-        me = threading.current_thread()
-        while not self._stopping:
-            mailbox = self._next()
-            if mailbox is None:
-                continue
-            self._in_turn[me] = mailbox
-            if not mailbox.run_turn():
-                return  # `replace` has another thread at work
-            self._in_turn[me] = None
-            actor = mailbox.actor
-            if actor is not None and actor.wakes_at_s is not None:
-                self._alarms[mailbox] = actor.wakes_at_s
-            elif mailbox in self._alarms:
-                self._alarms.pop(mailbox, None)
+        self._baton.carry()
+        try:
+            while not self._stopping:
+                mailbox = self._next()
+                if mailbox is None:
+                    continue
+                self._in_turn = mailbox
+                if not mailbox.run_turn():
+                    return  # `replace` has another thread at work
+                self._in_turn = None
+                self._set_alarm(mailbox)
+        finally:
+            self._baton.drop()
+
+    def _set_alarm(self, mailbox: Mailbox) -> None:
+        actor = mailbox.actor
+        if actor is not None and actor.wakes_at_s is not None:
+            self._alarms[mailbox] = actor.wakes_at_s
+            self._soonest_s = min(self._soonest_s, actor.wakes_at_s)
+        elif self._alarms:
+            self._alarms.pop(mailbox, None)
 
     def _next(self) -> Mailbox | None:
         """The next mailbox to serve; one whose alarm is due comes before all others."""
-        if not self._alarms:
-            return self._ready.get()
-        now_s = self.clock.now_s()
-        # A copy, since whoever closes a mailbox takes its alarm away from another thread; it may have been the last.
-        mailbox, at_s = min(self._alarms.copy().items(), key=lambda alarm: alarm[1], default=(None, 0.0))
-        if mailbox is None:
-            return None
-        if at_s <= now_s:
-            self._alarms.pop(mailbox, None)
-            mailbox.notify()
-            return None
+        if self._soonest_s != _NEVER and self.clock.now_s() >= self._soonest_s:
+            self._ring()
         try:
-            return self._ready.get(timeout=at_s - now_s)
+            mailbox = self._ready.get_nowait()
+        except Empty:
+            self._baton.drop()
+            mailbox = self._wait()
+        self._baton.take()
+        return mailbox
+
+    def _wait(self) -> Mailbox | None:
+        if self._soonest_s == _NEVER:
+            return self._ready.get()
+        try:
+            return self._ready.get(timeout=max(0.0, self._soonest_s - self.clock.now_s()))
         except Empty:
             return None
+
+    def _ring(self) -> None:
+        """Ask for a turn of the mailbox whose alarm comes first, if it is due, and see when the next one is."""
+        # A copy, since whoever closes a mailbox takes its alarm away from another thread; it may have been the last.
+        alarms = sorted(self._alarms.copy().items(), key=lambda alarm: alarm[1])
+        self._soonest_s = _NEVER
+        now_s = self.clock.now_s()
+        for mailbox, at_s in alarms:
+            if at_s > now_s:
+                self._soonest_s = at_s
+                return
+            self._alarms.pop(mailbox, None)
+            mailbox.notify()

@@ -4,14 +4,21 @@ from collections.abc import Callable
 
 from amends.supervisor.mailbox import Mailbox
 from amends.supervisor.runtime import Clock
+from amends.supervisor.runtimes.baton import Baton
 from amends.supervisor.runtimes.pool import Pool, run_outside
 
 
 class Threads:
-    """A pool of one for every mailbox, made when the mailbox first has something to read."""
+    """A pool for every mailbox, made when the mailbox first has something to read.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: the time and chance its actors see.
+        baton: what one of the threads has at a time; each has its own if they are to run beside each other.
+    """
+
+    def __init__(self, clock: Clock, baton: Baton | None = None) -> None:
         self.clock = clock
+        self._baton = baton
         self._pools: dict[Mailbox, Pool] = {}
         # Closed while their actor was in a turn.
         self._released: list[Pool] = []
@@ -23,7 +30,7 @@ class Threads:
         if pool is None:
             if self._stopping:
                 return
-            pool = self._pools[mailbox] = Pool(self.clock, f"amends-{mailbox.name}")
+            pool = self._pools[mailbox] = Pool(self.clock, f"amends-{mailbox.name}", self._baton)
         pool.ready(mailbox)
 
     def replace(self, mailbox: Mailbox) -> None:
