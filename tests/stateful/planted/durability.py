@@ -23,7 +23,7 @@ from tests.stateful.planted.bug import bug
 @bug(budget=50)
 def decision_not_forced() -> Iterator[None]:
     """The first undo, or the first retriable command, leaves before the decision is on disk."""
-    with patch.object(saga, "FORCED", (Started, Intervened, Ended)):
+    with patch.object(saga, "FORCED", frozenset({Started, Intervened, Ended})):
         yield
 
 
