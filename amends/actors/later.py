@@ -8,6 +8,7 @@ back. What a turn changes counts once it has committed.
 import heapq
 from dataclasses import dataclass
 from itertools import count
+from math import inf
 from typing import Generic, TypeVar
 
 from amends.protocol.messages import Do, IdempotencyKey, Message, Resolve, Undo
@@ -19,27 +20,31 @@ RANKS = {Do: 0, Resolve: 1, Undo: 2}
 
 
 class Dues(Generic[T]):
-    """What is to happen when, the soonest first."""
+    """What is to happen when, the soonest first.
+
+    Attributes:
+        soonest_s: when the soonest is due; infinity if there is none.
+    """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, T]] = []
         self._numbers = count()
-
-    def __bool__(self) -> bool:
-        return bool(self._heap)
+        self.soonest_s = inf
 
     def put(self, at_s: float, what: T) -> None:
         heapq.heappush(self._heap, (at_s, next(self._numbers), what))
+        self.soonest_s = self._heap[0][0]
 
-    def pop(self) -> tuple[float, T]:
-        at_s, _, what = heapq.heappop(self._heap)
-        return at_s, what
+    def pop(self) -> T:
+        """Take the soonest; there is one."""
+        what = heapq.heappop(self._heap)[2]
+        self.soonest_s = self._heap[0][0] if self._heap else inf
+        return what
 
     @property
-    def first(self) -> tuple[float, T]:
+    def first(self) -> T:
         """The soonest; there is one."""
-        at_s, _, what = self._heap[0]
-        return at_s, what
+        return self._heap[0][2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +121,18 @@ class LaterSteps:
 
     def next_due_s(self) -> float:
         """When a step is to be asked again; infinity if none is."""
-        while self._dues:
-            due_s, key = self._dues.first
-            step = self._steps.get(key)
+        while (due_s := self._dues.soonest_s) != inf:
+            step = self._steps.get(self._dues.first)
             if step is not None and step.due_s == due_s:
-                return due_s
+                break
             self._dues.pop()
-        return float("inf")
+        return due_s
 
     def take_due(self, now_s: float, most: int) -> list[IdempotencyKey]:
         """Steps that are to be asked again now."""
         due: list[IdempotencyKey] = []
         while len(due) < most and self.next_due_s() <= now_s:
-            due.append(self._dues.pop()[1])
+            due.append(self._dues.pop())
         return due
 
     def commit(self) -> None:

@@ -9,6 +9,7 @@ An answer that comes after its limit is told like any other.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from amends.actors.fence import Row
@@ -188,24 +189,24 @@ class OutsideCalls:
 
     def next_due_s(self) -> float:
         """When somebody has waited long enough, or an answer is told again; infinity if never."""
-        return min(self._next_limit_s(), self._unheard.first[0] if self._unheard else float("inf"))
+        return min(self._next_limit_s(), self._unheard.soonest_s)
 
     def _next_limit_s(self) -> float:
-        while self._dues:
-            until_s, told = self._dues.first
+        while (until_s := self._dues.soonest_s) != inf:
+            told = self._dues.first
             if not told.is_back and self._under_way.get(told.message.key) is told:
-                return until_s
+                break
             self._dues.pop()
-        return float("inf")
+        return until_s
 
     def give_up(self) -> None:
         """The turn is over: nobody waits any more for calls that have passed their limit."""
         self._waiting_before.clear()
         now_s = self._serving.now_s()
-        while self._unheard and self._unheard.first[0] <= now_s:
-            self._home.tell(self._unheard.pop()[1])
+        while self._unheard.soonest_s <= now_s:
+            self._home.tell(self._unheard.pop())
         while self._next_limit_s() <= now_s:
-            _, told = self._dues.pop()
+            told = self._dues.pop()
             reason = f"the call outside did not come back within {told.limit_s:g} s"
             self._serving.report(told.message, reason)
             del self._under_way[told.message.key]

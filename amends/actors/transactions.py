@@ -87,8 +87,7 @@ class Transactions:
         return TurnLost(str(error), in_doubt=in_doubt)
 
     def _begin(self, names: Sequence[str], *, alone: bool, careful: bool) -> None:
-        now_s, was_away = self._clock.now_s(), self._db.is_away
-        if was_away and now_s < self._not_before_s:
+        if self._db.is_away and self._clock.now_s() < self._not_before_s:
             raise DatabaseError(self._reason, "")
         try:
             self._db.begin(names, alone=alone, careful=careful)
@@ -96,6 +95,6 @@ class Transactions:
             if self._db.is_away:
                 self._failures += 1
                 self._reason = str(error)
-                self._not_before_s = now_s + backoff_s(_AWAY, self._failures, self._clock.chance())
+                self._not_before_s = self._clock.now_s() + backoff_s(_AWAY, self._failures, self._clock.chance())
             raise
         self._failures = 0

@@ -56,7 +56,8 @@ def problem_with(kind: Any) -> str:
 def decode(kind: type[T], data: bytes | msgspec.Raw, where: str) -> T:
     """`data` as a `kind`, or an InputError that says where in it the trouble is."""
     try:
-        return cast("T", _decoder(cast("Any", kind)).decode(data))
+        value: T = _decoder(cast("Any", kind)).decode(data)
+        return value
     except _MALFORMED as error:
         raise _input_error(where, error) from None
 

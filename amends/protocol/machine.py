@@ -334,4 +334,4 @@ def _command(draft: _Draft, planned: PlannedStep) -> object:
     plan, state = draft.plan, draft.state
     # In the plan's order: what a method makes of it has to be the same in every process.
     raw = {n: p.result for n, p in state.steps.items() if n in planned.visible and p.result is not None}
-    return planned.build(plan.saga(), state.input, Results(f"saga {plan.name!r}: step {planned.name!r}", raw))
+    return planned.build(plan.saga(), state.input, Results(planned.where, raw))

@@ -74,7 +74,7 @@ class IdempotencyKey(msgspec.Struct, frozen=True):
         return f"{self.saga_id}/{self.step}"
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What every message to a service carries.
 
     Attributes:
@@ -119,7 +119,7 @@ class Resolve(Message, frozen=True, kw_only=True, tag="resolve"):
     """Say what became of the step; if nothing did, see that nothing will."""
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """A service's answer to one message.
 
     Attributes:

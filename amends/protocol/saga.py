@@ -127,6 +127,7 @@ class PlannedStep(msgspec.Struct, frozen=True):
         dependents: compensatable steps that, directly or not, come after it; they are undone first.
         followers: steps that need it and may be ready once it is done.
         visible: steps whose results its method may use: those certain to be done by then.
+        where: what errors call it.
     """
 
     name: str
@@ -140,6 +141,7 @@ class PlannedStep(msgspec.Struct, frozen=True):
     visible: frozenset[str]
     timeout_s: float
     retry: Retry
+    where: str
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -238,6 +240,7 @@ def _plan(
             visible=frozenset(ancestors[s.name] | (set(before) if s.kind is RETRIABLE else set())),
             timeout_s=s.timeout_s,
             retry=s.retry,
+            where=f"saga {name!r}: step {s.name!r}",
         )
         for s in ordered
     }
@@ -345,7 +348,7 @@ def check_with_services(plan: Plan, contracts: Contracts, unseen: Collection[str
         unseen: services that exist, but nothing else is known of them.
     """
     for planned in plan.steps.values():
-        where = f"saga {plan.name!r}: step {planned.name!r}"
+        where = planned.where
         if planned.to in unseen:
             continue
         if planned.to not in contracts:

@@ -141,13 +141,15 @@ class Journal(Actor):
 
     def settle(self) -> None:
         now_s = self.clock.now_s()
-        self._take_opens()
+        if self._opens:
+            self._take_opens()
         if self._write_now(now_s):
             self._write()
         for opening, saga_id in self._known:
             self._answer_known(opening, SagaId(saga_id))
         self._known.clear()
-        self._answer_reads()
+        if self._reads:
+            self._answer_reads()
         shared_due_s = self._sharing.settle(now_s)
         for find in self._finds:
             if not find.future.done():

@@ -108,11 +108,11 @@ class Pool:
         """The next mailbox to serve; one whose alarm is due comes before all others."""
         if self._soonest_s != _NEVER and self.clock.now_s() >= self._soonest_s:
             self._ring()
-        try:
-            mailbox = self._ready.get_nowait()
-        except Empty:
+        if self._ready.empty():
             self._baton.drop()
             mailbox = self._wait()
+        else:
+            mailbox = self._ready.get()
         self._baton.take()
         return mailbox
 
