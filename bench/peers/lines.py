@@ -28,6 +28,12 @@ class Line(NamedTuple):
 
 LINES = (
     Line("amends", "with_amends", settings="defaults; SQLite in WAL, `synchronous=FULL`"),
+    Line(
+        "the writes of amends alone",
+        "with_rows",
+        crash=False,
+        settings="what amends' line writes and commits, with nothing around it: the floor under that line",
+    ),
     Line("by hand", "with_nothing", settings="a thread for each order in flight; nothing is remembered"),
     Line(
         "DBOS, SQLite",

@@ -55,6 +55,8 @@ def markdown(figures: dict[str, Any]) -> str:
         "![Order sagas a second](performance.svg)\n\nNo dot: none had ended in time.",
         "Sagas a second:",
         _table(["", *heads], [[line["name"], *(_rate(line, level) for level in levels)] for line in lines]),
+        "How many times as many sagas amends runs on the same kind of database, and how many times as long others take:",
+        _beside(lines, levels),
         "Milliseconds from start to outcome, median and 99th percentile:",
         _table(["", *heads], [[line["name"], *(_times(line, level) for level in levels)] for line in lines]),
         "Microseconds of processor time for each saga, of all processes, servers and clients included:",
@@ -83,6 +85,25 @@ def _began(machine: dict[str, Any], effort: dict[str, Any]) -> str:
         " cut: so many sagas had not ended then, in all rounds; they are in no rate, a time with ≥ is at least that,"
         " and what a saga costs is told only where none was cut."
     )
+
+
+def _beside(lines: Sequence[dict[str, Any]], levels: list[int]) -> str:
+    """Ratios to amends' line on SQLite or on PostgreSQL, of the medians; how long a saga takes, at the first level."""
+    ours = {line["on_postgres"]: line for line in lines if line["name"].startswith("amends")}
+    rows = []
+    for line in lines:
+        our = ours.get(line["on_postgres"], line)
+        if our is not line:
+            rates = [_ratio(_value(our, level, "rate"), _value(line, level, "rate")) for level in levels]
+            longer = _ratio(_value(line, levels[0], "p50_ms"), _value(our, levels[0], "p50_ms"))
+            rows.append([line["name"], *rates, longer])
+    return _table(["", *(f"{level:,} in flight" for level in levels), f"time of one, {levels[0]:,} in flight"], rows)
+
+
+def _ratio(value: float | None, of: float | None) -> str:
+    if not value or not of:
+        return _NONE
+    return f"{value / of:.2g}" if value < 10 * of else f"{value / of:,.0f}"
 
 
 _CRASH = [

@@ -33,10 +33,12 @@ CRASH: dict[str, Any] = {
 def figures(**cell: Any) -> dict[str, Any]:
     """As `compare` has them: one line that ran and one that could not be installed."""
     ran: dict[str, Any] = {"name": "one", "settings": "its defaults", "versions": {"one": "1.2"}, "problems": []}
+    ran |= {"on_postgres": False}
     ran |= {"cells": [CELL | cell], "crash": CRASH | {"repeated": 3, "finish_s": None}}
     missing: dict[str, Any] = {
         "name": "two",
         "settings": "",
+        "on_postgres": False,
         "versions": {},
         "problems": ["can't be installed: no"],
         "cells": [],
@@ -73,6 +75,18 @@ def test_the_tables_tell_what_was_found() -> None:
     assert "| one | 2.5 / 30 |" in said
     assert "| one | 20 | 90 | 80 | 9 | 1 | 0 | 0 | 3 | never |" in said
     assert "- two: can't be installed: no" in said
+
+
+def test_each_line_is_beside_amends_on_the_same_kind_of_database() -> None:
+    """Of whoever runs fewer sagas, and takes longer for one, it tells how much."""
+    found = figures()
+    one, two = found["lines"]
+    ours = one | {"name": "amends", "cells": [CELL | {"rate": 148_140.0, "p50_ms": 0.625}]}
+    on_server = one | {"name": "amends, PostgreSQL", "on_postgres": True, "cells": [CELL | {"rate": 1.0}]}
+    said = report.markdown(found | {"lines": [ours, one, two, on_server]})
+    assert "| one | 120 | 4 |" in said
+    assert "| two | - | - |" in said
+    assert "| amends" not in said[said.index("How many times") : said.index("Milliseconds")]
 
 
 def test_what_was_cut_off_is_told() -> None:
