@@ -23,6 +23,7 @@ from amends.actors.callers import (
     Submit,
     ToInstance,
 )
+from amends.actors.continuing import Plans, state_of
 from amends.actors.instances import Instances, Opening, Respawn
 from amends.actors.journal.messages import (
     Adopted,
@@ -45,9 +46,7 @@ from amends.actors.saga import (
     InstanceStuck,
     InstanceUnreadable,
     Intervene,
-    Plans,
     Surroundings,
-    state_of,
 )
 from amends.protocol.errors import (
     AmendsError,

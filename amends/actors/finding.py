@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from amends.actors.continuing import Plans, state_of
 from amends.actors.journal.messages import History
-from amends.actors.saga import Plans, state_of
 from amends.protocol.errors import AmendsError
 from amends.protocol.messages import SagaId
 from amends.protocol.state import Outcome, decided

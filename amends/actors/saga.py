@@ -1,17 +1,18 @@
 """SagaActor: one instance, a thin shell around `protocol.machine`.
 
 Decide, then record, then send: all that a turn decided is one append, and what depends on a
-forced record leaves only once the journal says it is on disk; until then everything later
-waits behind it. An incarnation that replaces another reads its history back through the
+forced record leaves through the journal, once it is on disk. So does everything later, until the
+journal, or an answer to what is asked only after a decision, says that the record is there. An incarnation that replaces another reads its history back through the
 journal, after whatever its predecessor had queued there, and puts what comes meanwhile aside.
 """
 
 import heapq
-from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from amends.actors import told
+from amends.actors.continuing import Plans, state_of
 from amends.actors.journal.messages import Append, AppendRefused, History, ReadBack
 from amends.actors.timers import After
 from amends.actors.transport.port import Transport
@@ -23,25 +24,18 @@ from amends.protocol.messages import Do, Message, Reply, Resolve, SagaId, Undo
 from amends.protocol.records import (
     FORCED,
     Decided,
-    Direction,
-    Ended,
-    Intervened,
     Record,
-    Started,
     StepDone,
-    StepRefused,
     StepRetried,
     StepStuck,
     StepUndone,
 )
-from amends.protocol.saga import Plan
-from amends.protocol.state import Outcome, State, outcome, replay
+from amends.protocol.saga import RETRIABLE, Plan
+from amends.protocol.state import Outcome, State, outcome
 from amends.supervisor import telemetry
 from amends.supervisor.actor import Actor
 from amends.supervisor.mailbox import Address, Caller
 from amends.supervisor.telemetry import Counters
-
-Plans = Mapping[tuple[str, int], Plan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +156,8 @@ class SagaActor(Actor):
         self._wake_count = 0
         # The length of history that must be on disk before anything more may leave; 0 if it is.
         self._gate = 0
+        # Whether the gate stands for a decision, so that an answer to what is asked only after one opens it.
+        self._opens_with_answer = False
         # What callers are told once this turn's records are on disk.
         self._promises: list[tuple[Address, object]] = []
         self._is_stuck = False
@@ -180,6 +176,8 @@ class SagaActor(Actor):
             return
         match message:
             case Reply():
+                if self._opens_with_answer and self._follows_decision(message.step, message.phase):
+                    self._on_durable(self._gate)
                 self._decide(Replied(message))
             case Alarm():
                 self._on_alarm()
@@ -200,11 +198,13 @@ class SagaActor(Actor):
             return
         deliveries = self._deliveries()
         records, ats = self._due_records(gated=bool(deliveries and self._gate))
-        forced = not FORCED.isdisjoint(map(type, records))
+        forced = FORCED.intersection(map(type, records))
         if forced:
             self._gate = self._state.length
+            # The journal need not say that a decision is on disk: the answers to what follows it will.
+            self._opens_with_answer = bool(deliveries) and forced == {Decided}
         if records or (self._gate and (deliveries or self._promises)):
-            self._append(records, ats, deliveries, forced=forced)
+            self._append(records, ats, deliveries, forced=bool(forced))
         elif self._promises:
             # What they waited for came to be on disk in this very turn.
             self._outbox += self._promises
@@ -321,7 +321,7 @@ class SagaActor(Actor):
         self._promises.clear()
         if self._state.ended is not None:
             then.append((self._around.coordinator, InstanceEnded(self._saga_id, outcome(self._plan, self._state))))
-        elif forced:
+        elif forced and not self._opens_with_answer:
             then.append((self.address, Durable(self._state.length)))
         first = self._state.length - len(records)
         self.tell(
@@ -354,9 +354,15 @@ class SagaActor(Actor):
             expires_at=self.clock.now_at() + self._around.expiry_s,
         )
 
+    def _follows_decision(self, step: str, phase: str) -> bool:
+        """Whether this is asked of a step only once a decision is on disk."""
+        planned = self._plan.steps.get(step)
+        return phase == "undo" or (planned is not None and planned.kind is RETRIABLE)
+
     def _on_durable(self, length: int) -> None:
         if length >= self._gate:
             self._gate = 0
+            self._opens_with_answer = False
 
     def _answer_after(self, future: "Future[Any]", answer: str | None) -> None:
         """Answer a person now, or once what the answer promises is on disk: what follows now, or what went before."""
@@ -376,66 +382,11 @@ class SagaActor(Actor):
             elif isinstance(record, StepUndone):
                 self._around.counters.undone += 1
             if seen or isinstance(record, StepStuck):
-                _log(record, self._plan.name, self._saga_id, self._state.key)
+                told.log(record, self._plan.name, self._saga_id, self._state.key)
         if self._state.stuck or self._is_stuck:
             self._is_stuck = bool(self._state.stuck)
             reasons = {name: self._state.steps[name].reason or "" for name in self._state.stuck}
             self.tell(self._around.coordinator, InstanceStuck(self._saga_id, reasons))
 
 
-def state_of(plans: Plans, records: tuple[Record, ...]) -> tuple[Plan, State]:
-    """The plan and the state of a history, or AmendsError if this program can't continue it."""
-    if not records:
-        raise AmendsError("it has no record")
-    started = records[0]
-    if not isinstance(started, Started):
-        raise AmendsError(f"the first record is {type(started).__name__}, wanted Started")
-    plan = plans.get((started.saga, started.version))
-    if plan is None:
-        known = sorted(f"{name} version {version}" for name, version in plans)
-        raise AmendsError(f"no plan for saga {started.saga!r} version {started.version}; this system has {known}")
-    # One that has ended goes on with nothing; what it came to can be told all the same.
-    if not (fits(plan, started) or isinstance(records[-1], Ended)):
-        raise AmendsError(
-            f"saga {plan.name!r} version {plan.version}: it began with the steps {started.digest}, and this program's "
-            f"are {plan.digest}; give the changed class version={plan.version + 1} and keep the old one beside it"
-        )
-    try:
-        return plan, replay(plan, records)
-    except KeyError as error:
-        raise AmendsError(f"saga {plan.name!r} version {plan.version} has no step {error}, the history has") from None
-
-
-def fits(plan: Plan, started: Started) -> bool:
-    """Whether an instance can go on with the plan of its saga and version: that has the steps it began with."""
-    return started.digest in ("", plan.digest)
-
-
 _WAITS = frozenset({StepDone, StepUndone})
-
-_EVENTS: dict[type, str] = {
-    StepDone: telemetry.SAGA_STEP_DONE,
-    StepRefused: telemetry.SAGA_STEP_REFUSED,
-    StepRetried: telemetry.SAGA_STEP_RETRIED,
-    StepUndone: telemetry.SAGA_STEP_UNDONE,
-    StepStuck: telemetry.SAGA_STUCK,
-    Decided: telemetry.SAGA_DECIDED,
-    Intervened: telemetry.SAGA_INTERVENED,
-    Ended: telemetry.SAGA_COMPLETED,
-}
-_FACTS = ("step", "reason", "attempt", "action", "by")
-
-
-def _log(record: Record, saga: str, saga_id: SagaId, key: str) -> None:
-    event = _EVENTS.get(type(record))
-    if event is None:
-        return
-    if isinstance(record, Ended) and not record.completed:
-        event = telemetry.SAGA_COMPENSATED
-    facts = {name: value for name in _FACTS if (value := getattr(record, name, None)) is not None}
-    if isinstance(record, Decided):
-        facts["direction"] = Direction(record.direction).value
-    if isinstance(record, StepStuck):
-        telemetry.log.error(event, saga=saga, saga_id=saga_id, key=key, **facts)
-    else:
-        telemetry.info(event, saga=saga, saga_id=saga_id, key=key, **facts)

@@ -46,9 +46,9 @@ from amends.protocol.messages import SagaId
 from amends.protocol.saga import Plan, Saga
 from amends.protocol.state import Outcome
 from amends.supervisor.actor import Kill
+from amends.supervisor.baton import Baton
 from amends.supervisor.mailbox import Address, DeadLetter, Mailbox
 from amends.supervisor.runtime import Clock, SystemClock
-from amends.supervisor.runtimes.baton import Baton
 from amends.supervisor.runtimes.pool import Pool
 from amends.supervisor.runtimes.threads import Threads
 

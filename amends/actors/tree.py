@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from amends.actors.callers import Callers, Unheard
+from amends.actors.continuing import Plans
 from amends.actors.coordinator import Coordinator
 from amends.actors.database.port import Database
 from amends.actors.journal.journal import Journal
 from amends.actors.journal.messages import Count, Leave
 from amends.actors.journal.store import PlanId, Store
-from amends.actors.saga import Plans, Surroundings
+from amends.actors.saga import Surroundings
 from amends.actors.service import ServiceHome, ServiceSpec
 from amends.actors.storage.port import Storage
 from amends.actors.timers import Timers

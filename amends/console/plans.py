@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from amends.actors.saga import fits
+from amends.actors.continuing import fits
 from amends.console.reading import reading
 from amends.protocol import codec
 from amends.protocol.errors import AmendsError

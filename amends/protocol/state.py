@@ -242,12 +242,18 @@ def start_ready(plan: Plan, state: State) -> State:
 
 def _ready_to_do(plan: Plan, state: State, steps: dict[str, Progress], among: Iterable[str]) -> list[str]:
     """Which of `among` to send, the others being where `steps` has them."""
+    ready: list[str] = []
     if state.direction is None and state.cause is not None:
-        return []  # only the pivot's answer is awaited; nothing new begins
-    waiting = [name for name in among if steps[name].status is WAITING]
-    if waiting and not (state.direction is FORWARD and all_done(steps, plan.before_decision)):
-        waiting = [name for name in waiting if plan.steps[name].kind is not RETRIABLE]
-    return [name for name in waiting if all_done(steps, plan.steps[name].needs)]
+        return ready  # only the pivot's answer is awaited; nothing new begins
+    forward = state.direction is FORWARD
+    for name in among:
+        if steps[name].status is WAITING:
+            planned = plan.steps[name]
+            # What is retried until it succeeds begins once nothing can turn the instance round any more.
+            early = planned.kind is RETRIABLE and not (forward and all_done(steps, plan.before_decision))
+            if not early and all_done(steps, planned.needs):
+                ready.append(name)
+    return ready
 
 
 def all_done(steps: dict[str, Progress], names: Iterable[str]) -> bool:

@@ -55,7 +55,7 @@ def markdown(figures: dict[str, Any]) -> str:
         "![Order sagas a second](performance.svg)\n\nNo dot: none had ended in time.",
         "Sagas a second:",
         _table(["", *heads], [[line["name"], *(_rate(line, level) for level in levels)] for line in lines]),
-        "How many times the others' rate amends has on the same kind of database, and how many times its time they take:",
+        "How many times their rate amends has on the same kind of database, and how many times its time they take:",
         _beside(lines, levels),
         "Milliseconds from start to outcome, median and 99th percentile:",
         _table(["", *heads], [[line["name"], *(_times(line, level) for level in levels)] for line in lines]),

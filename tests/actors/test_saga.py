@@ -133,28 +133,57 @@ def test_nothing_leaves_before_the_decision_is_on_disk(instance: Instance) -> No
     (append,) = instance.appended()
     assert append.forced
     assert isinstance(append.records[-1], Decided)
-    assert then_of(append) == ["ticket", "Durable"]
+    assert then_of(append) == ["ticket"]
     assert instance.sent() == []
 
 
-def test_what_comes_before_durable_waits_behind_it(instance: Instance) -> None:
-    """While a forced record is on its way, a retry that falls due is sent by the journal too."""
+def test_what_comes_before_the_decision_is_known_to_be_on_disk_waits_behind_it(instance: Instance) -> None:
+    """A retry that falls due meanwhile is sent by the journal, too, and a late answer from before changes nothing."""
+    decide_forward(instance)
+    instance.reply("seat", SEAT)
+    assert retried(instance) == ([], ["ticket"])
+
+
+def test_an_answer_to_what_follows_a_decision_says_that_it_is_on_disk(instance: Instance) -> None:
+    """It was asked for after that; so the journal need not say so."""
+    decide_forward(instance)
+    instance.reply("ticket", Unavailable("no paper"))
+    assert retried(instance) == (["Do ticket"], [])
+
+
+def test_an_answer_does_not_tell_that_an_intervention_is_on_disk(instance: Instance) -> None:
+    """It may be to what was asked before; only the journal knows."""
+    decide_forward(instance)
+    attempts = 0
+    while not instance.coordinator.take():
+        attempts += 1
+        instance.reply("ticket", Unavailable("no paper"), attempt=attempts)
+        instance.runtime.time.s += 3600
+        instance.tell(Alarm())
+    instance.appended()
+    instance.sent()
+    instance.tell(Intervene(RetryNow("ticket", "ada", "look again"), Future()))
+    (append,) = instance.appended()
+    assert "Durable" in then_of(append)
+    instance.reply("ticket", Unavailable("no paper"), attempt=attempts)
+    assert retried(instance) == ([], ["ticket"])
+
+
+def decide_forward(instance: Instance) -> None:
+    """Everything before the decision is done, and the journal has the decision to write."""
     instance.open()
     instance.reply("seat", SEAT)
     instance.reply("fare", FARE)
-    (*_, decided) = instance.appended()
+    instance.appended()
     instance.sent()
-    instance.reply("ticket", Unavailable("no paper"))
-    instance.runtime.time.s += 1
-    instance.tell(Alarm())
-    appends = instance.appended()
-    assert instance.sent() == []
-    assert "ticket" in [step for append in appends for step in then_of(append)]
-    instance.tell(Durable(decided.first + len(decided.records)))
-    instance.reply("ticket", Unavailable("no paper"), attempt=2)
-    instance.runtime.time.s += 1
-    instance.tell(Alarm())
-    assert instance.sent() == ["Do ticket"]
+
+
+def retried(instance: Instance) -> tuple[list[str], list[str]]:
+    """What the instance sends, and has the journal send, once an attempt is over and the next one is due."""
+    for _ in range(2):
+        instance.runtime.time.s += 6
+        instance.tell(Alarm())
+    return instance.sent(), [step for append in instance.appended() for step in then_of(append)]
 
 
 def test_records_are_numbered(instance: Instance) -> None:
@@ -190,7 +219,7 @@ def test_refusal_undoes(instance: Instance) -> None:
     instance.sent()
     instance.reply("fare", Refused("no money"))
     (append,) = instance.appended()
-    undo, _ = (message for _, message in append.then)
+    (undo,) = (message for _, message in append.then)
     assert isinstance(undo, Undo)
     instance.reply("seat", Undone(), phase="undo")
     (last,) = instance.appended()

@@ -14,13 +14,13 @@ from typing import Any, get_args
 import apsw
 
 from amends import AmendsError
+from amends.actors.continuing import state_of
 from amends.actors.database.sqlite import SqliteDatabase
 from amends.actors.fence import Fence, Row, judge
 from amends.actors.fence_sql import SCRIPTS
 from amends.actors.journal.memory import MemoryStore
 from amends.actors.journal.messages import History, ReadBack
 from amends.actors.journal.store import Instance, Stored, checksum, verify
-from amends.actors.saga import state_of
 from amends.demo.domain import Money, Order
 from amends.protocol import codec
 from amends.protocol.errors import DatabaseError, InputError, RecordCorrupt

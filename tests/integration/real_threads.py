@@ -19,11 +19,11 @@ import pykka
 from amends import Completed, Handle, System
 from amends.protocol.events import CancelAnswer
 from amends.supervisor.actor import Actor, Kill, spawn
+from amends.supervisor.baton import Baton
 from amends.supervisor.child import ChildSpec
 from amends.supervisor.intensity import RestartWindow
 from amends.supervisor.mailbox import DeadLetter, Mailbox
 from amends.supervisor.runtime import Runtime, SystemClock
-from amends.supervisor.runtimes.baton import Baton
 from amends.supervisor.runtimes.pool import Pool
 from amends.supervisor.runtimes.threads import Threads
 from amends.supervisor.strategy import Strategy

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from amends.supervisor import baton as batons
 from amends.supervisor.actor import spawn
+from amends.supervisor.baton import Baton, without
 from amends.supervisor.runtime import SystemClock
-from amends.supervisor.runtimes import baton as batons
-from amends.supervisor.runtimes.baton import Baton, without
 from amends.supervisor.runtimes.threads import Threads
 from tests.supervisor.conftest import MakeMailbox
 from tests.supervisor.probe import WAIT_S, Kept, Probe

@@ -10,7 +10,7 @@ import apsw
 
 from amends.actors.database.scripts import Dialect
 from amends.protocol.errors import DatabaseError
-from amends.supervisor.runtimes.baton import without
+from amends.supervisor.baton import without
 
 _VIOLATES: Final = {
     apsw.SQLITE_CONSTRAINT_UNIQUE: "unique",

@@ -22,7 +22,7 @@ from amends.actors.journal.damage import find_damage, keep_token, last_token
 from amends.actors.journal.salvage import salvage
 from amends.actors.journal.store import Batch, Blocked, Grant, Instance, Key, Stored
 from amends.protocol.errors import JournalHeld, RecordCorrupt, StorageError
-from amends.supervisor.runtimes.baton import without
+from amends.supervisor.baton import without
 
 SCRIPTS: Final = database.sql_files(Path(__file__).parent / "migrations")
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Final
 
+from amends.supervisor.baton import Baton
 from amends.supervisor.mailbox import Mailbox
 from amends.supervisor.runtime import Clock
-from amends.supervisor.runtimes.baton import Baton
 
 _NEVER: Final = float("inf")
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from amends.supervisor.baton import Baton
 from amends.supervisor.mailbox import Mailbox
 from amends.supervisor.runtime import Clock
-from amends.supervisor.runtimes.baton import Baton
 from amends.supervisor.runtimes.pool import Pool, run_outside
 
 
