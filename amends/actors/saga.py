@@ -2,8 +2,9 @@
 
 Decide, then record, then send: all that a turn decided is one append, and what depends on a
 forced record leaves through the journal, once it is on disk. So does everything later, until the
-journal, or an answer to what is asked only after a decision, says that the record is there. An incarnation that replaces another reads its history back through the
-journal, after whatever its predecessor had queued there, and puts what comes meanwhile aside.
+journal, or an answer to what is asked only after a decision, says that the record is there. An
+incarnation that replaces another reads its history back through the journal, after whatever its
+predecessor had queued there, and puts what comes meanwhile aside.
 """
 
 import heapq
