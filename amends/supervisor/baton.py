@@ -44,9 +44,10 @@ class Baton:
             self._waiting.append(place)
         if not passed.acquire(timeout=PATIENCE_S):
             with self._guard:
-                if self._owner != me:  # else it came in this very moment
+                self._owner = me
+                # Else it was passed on to this thread in this very moment, and perhaps taken by another one since.
+                if place in self._waiting:
                     self._waiting.remove(place)
-                    self._owner = me
 
     def drop(self) -> None:
         """Pass it on to who has waited longest, if this thread has it."""

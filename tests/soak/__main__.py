@@ -24,6 +24,7 @@ KINDS: Final[tuple[Callable[[int], Tally], ...]] = (
     work.pairs,
     work.random_sagas,
     work.random_shops,
+    work.clusters,
     work.real_trouble,
 )
 """What is done in turn; each has seeds of its own."""

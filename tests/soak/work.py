@@ -15,9 +15,13 @@ from tests.soak.coverage import Transition, counted
 from tests.soak.real import trouble
 from tests.soak.scenarios import random_saga, shapes
 from tests.stateful.histories import plan_of
+from tests.stateful.node_history import History
 
 HISTORIES: Final = 400
 """Of one piece of random work."""
+
+CLUSTERS: Final = 100
+"""The same, of nodes that share a journal."""
 
 _SCENARIOS: Final = "tests.soak.scenarios"
 
@@ -96,6 +100,23 @@ def pairs(seed: int) -> Tally:
             return _run(Recording(recording.scenario, schedule, arguments) for schedule in [single, *further])
         seed -= len(singles)
     return Tally()
+
+
+def clusters(seed: int) -> Tally:
+    """Histories of two nodes on one journal; each is its number's to say."""
+    tally = Tally()
+    began = perf_counter()
+    for number in range(seed * CLUSTERS, (seed + 1) * CLUSTERS):
+        history = History(number)
+        try:
+            history.run_and_close()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what a soak looks for
+            notes = "; ".join(getattr(error, "__notes__", ()))
+            tally.problems.append(f"a cluster: {type(error).__name__}: {error} ({notes})")
+        tally.histories += 1
+        tally.steps += history.cluster.world.agenda.steps
+    tally.seconds = perf_counter() - began
+    return tally
 
 
 def real_trouble(seed: int) -> Tally:

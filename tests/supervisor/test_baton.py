@@ -116,6 +116,31 @@ def test_a_turn_that_takes_long_keeps_nobody_waiting(
     assert woke.take() == "woken by another turn"
 
 
+@pytest.mark.usefixtures("hasty")
+def test_threads_that_keep_taking_it_from_each_other_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One may be passed it and lose it again before it has noticed."""
+    monkeypatch.setattr(batons, "PATIENCE_S", 0.0)
+    baton = Baton()
+    ends = Kept()
+
+    def take_and_drop() -> None:
+        try:
+            for _ in range(2_000):
+                baton.take()
+                baton.drop()
+        except BaseException as error:  # noqa: BLE001 - it is told below
+            ends.tell(repr(error))
+        else:
+            ends.tell("well")
+
+    threads = [threading.Thread(target=take_and_drop) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert ends.messages == ["well"] * len(threads)
+
+
 def test_a_thread_without_a_baton_just_waits() -> None:
     """As in a test, or under the simulated runtime."""
     assert without(max, 1, 2) == 2
