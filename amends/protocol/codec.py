@@ -6,6 +6,7 @@ Structs, dataclasses or anything else msgspec knows; a value that does not fit i
 """
 
 import re
+import threading
 from functools import cache
 from typing import Any, TypeVar, cast, get_args
 
@@ -39,9 +40,14 @@ _QUOTED = re.compile(
 encode = _encoder.encode
 
 
+# Two threads that are the first to read types with a class in common crash msgspec 0.22, and the process with it.
+_making = threading.Lock()
+
+
 @cache
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
+    with _making:
+        return msgspec.json.Decoder(kind)
 
 
 def problem_with(kind: Any) -> str:
